@@ -1,0 +1,74 @@
+#include "base/memory.h"
+
+#include "base/checked.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static atomic_uint_fast64_t allocation_count;
+static atomic_uint_fast64_t fail_at; /* count from which allocations fail; 0 = never */
+
+static bool count_and_permit(void) {
+    const uint64_t index = atomic_fetch_add_explicit(&allocation_count, 1, memory_order_relaxed) + 1;
+    const uint64_t limit = atomic_load_explicit(&fail_at, memory_order_relaxed);
+    return limit == 0 || index < limit;
+}
+
+void *mem_alloc(size_t size) {
+    return count_and_permit() ? malloc(size > 0 ? size : 1) : NULL;
+}
+
+void *mem_calloc(size_t count, size_t size) {
+    return count_and_permit() ? calloc(count > 0 ? count : 1, size > 0 ? size : 1) : NULL;
+}
+
+void *mem_realloc(void *pointer, size_t size) {
+    return count_and_permit() ? realloc(pointer, size > 0 ? size : 1) : NULL;
+}
+
+void *mem_alloc_aligned(size_t size) {
+    if (!count_and_permit() || size > SIZE_MAX - MEM_ALIGNMENT) {
+        return NULL;
+    }
+    return aligned_alloc(MEM_ALIGNMENT, round_up_size(size > 0 ? size : 1, MEM_ALIGNMENT));
+}
+
+char *mem_strdup(const char *text) {
+    const size_t size = strlen(text) + 1;
+    char *copy = mem_alloc(size);
+    if (copy != NULL) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}
+
+char *mem_format(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    va_list again;
+    va_copy(again, arguments);
+    const int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    char *text = length >= 0 ? mem_alloc((size_t)length + 1) : NULL;
+    if (text != NULL) {
+        (void)vsnprintf(text, (size_t)length + 1, format, again);
+    }
+    va_end(again);
+    return text;
+}
+
+void mem_free(void *pointer) {
+    free(pointer);
+}
+
+uint64_t mem_allocation_count(void) {
+    return atomic_load_explicit(&allocation_count, memory_order_relaxed);
+}
+
+void mem_fail_after(uint64_t n) {
+    atomic_store(&fail_at, n == 0 ? 0 : mem_allocation_count() + n);
+}

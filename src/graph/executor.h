@@ -1,0 +1,73 @@
+/*
+ * Interface 2: the segment executor. Compiles the forward nodes of segments first..last for one microbatch size;
+ * then runs them with no allocation and no lock of ours.
+ *
+ * Memory is planned once, at compile: one *slot* (the activations of one microbatch in flight, values
+ * with disjoint lifetimes share bytes), one *scratch* arena shared by all slots, and packed weights, of
+ * which there may be several versions. The executor never communicates and knows nothing of versions:
+ * the caller hands it weights and slot at every run. A sliced stage compiles to several executors with
+ * exchange points between them.
+ *
+ * Threads: an executor may be run by one thread at a time (it owns one scratch).
+ */
+#ifndef GRAPH_EXECUTOR_H
+#define GRAPH_EXECUTOR_H
+
+#include "graph/graph.h"
+#include "graph/weights.h"
+#include "kernels/registry.h"
+
+struct executor_options {
+    uint32_t first, last; /* segments, 1-based, both included */
+    int64_t batch;        /* microbatch */
+    int threads;
+    const struct kernel_choice *choice; /* NULL: the preference of kernel_sets(); read only during compile */
+    unsigned phases;                    /* bit set of 1u << enum graph_phase; 0 means F only */
+};
+
+struct executor_memory {
+    size_t weights_bytes;    /* one packed version */
+    size_t slot_bytes;       /* one microbatch in flight */
+    size_t scratch_bytes;    /* ours, libraries' scratch included */
+    size_t load_extra_bytes; /* over the above while weights are read and packed: the largest param's source and temporaries */
+};
+
+struct executor;
+struct executor_weights;
+struct executor_slot;
+
+/* Errors: INVALID (range), UNSUPPORTED, NO_MEMORY, INTERNAL. graph is borrowed and must outlive the executor. */
+NODISCARD shoal_status executor_compile(const struct graph *graph, const struct executor_options *options,
+                                        struct executor **out, struct shoal_error *error);
+void executor_destroy(struct executor *executor);
+
+/* Scratch is allocated at the first slot; compile alone needs little memory, so a planner may call it for many ranges. */
+void executor_memory_get(const struct executor *executor, struct executor_memory *out);
+
+/*
+ * Reads, converts to f32, packs. Errors: the source's; MISMATCH when shapes differ — all missing and
+ * misshapen tensors of the range are counted and the first ones named in the text.
+ */
+NODISCARD shoal_status executor_weights_load(struct executor *executor, struct weight_source *source,
+                                             struct executor_weights **out, struct shoal_error *error);
+void executor_weights_destroy(struct executor_weights *weights);
+
+NODISCARD shoal_status executor_slot_create(struct executor *executor, struct executor_slot **out,
+                                            struct shoal_error *error);
+void executor_slot_destroy(struct executor_slot *slot);
+
+/* Values that enter and leave the range, in the order of graph_crossing(first − 1) and graph_crossing(last). */
+uint32_t executor_inputs(const struct executor *executor, const graph_value_id **out);
+uint32_t executor_outputs(const struct executor *executor, const graph_value_id **out);
+
+/*
+ * The memory of a value in a slot: written by the caller for inputs before run, read after run for outputs. A value that
+ * passes through (input and output of the range) is one buffer. The bytes stay valid until the slot's next run.
+ */
+struct tensor executor_slot_tensor(const struct executor_slot *slot, graph_value_id value);
+
+/* Runs the nodes of one phase. Errors: INTERNAL (a library failed), naming the node. */
+NODISCARD shoal_status executor_run(struct executor *executor, const struct executor_weights *weights,
+                                    struct executor_slot *slot, enum graph_phase phase, struct shoal_error *error);
+
+#endif

@@ -1,0 +1,121 @@
+/*
+ * The model IR: a list of nodes in an order in which they can run, over values (activations) and params
+ * (weights). Built by models/ and formats/, rewritten by passes and autodiff, cut by the planner.
+ *
+ * The first dimension of an activation is usually GRAPH_BATCH, the microbatch, replaced by a number when
+ * a segment is compiled. Gradients are ordinary nodes: each node carries a phase, F (forward),
+ * B (gradient of inputs) or W (gradient of weights and update), so that schedules can place them.
+ *
+ * A *cut* is a place between two nodes where the forward graph may be split; a *segment* is the nodes
+ * between neighbouring cuts. Segments count from 1, as on the command line. Values that cross a cut: those produced
+ * (or fed) before it and read after it, in order of their ids.
+ *
+ * Ownership: the graph owns everything in it; pointers returned live as long as it does and are
+ * invalidated by the next change. Not thread-safe while it is changed.
+ */
+#ifndef GRAPH_GRAPH_H
+#define GRAPH_GRAPH_H
+
+#include "kernels/kernel.h"
+
+#define GRAPH_BATCH INT64_C(-1)
+
+typedef uint32_t graph_value_id;
+typedef uint32_t graph_param_id;
+typedef uint32_t graph_node_id;
+#define GRAPH_NONE UINT32_MAX
+
+enum graph_phase { GRAPH_F, GRAPH_B, GRAPH_W };
+
+/* How a param is filled when there is no file: keyed by (seed, name), the same on every device. */
+enum graph_fill { GRAPH_FILL_NORMAL /* mean 0, deviation 0.02 */, GRAPH_FILL_ZEROS, GRAPH_FILL_ONES };
+
+struct graph_value {
+    const char *name;
+    struct tensor_type type;
+    graph_node_id producer; /* GRAPH_NONE: an input of the graph */
+};
+
+/*
+ * A param is the concatenation along dimension 0 of parts, tensors as files name them (q, k and v of one
+ * attention become one matrix). The parts' shapes differ at most in dimension 0.
+ */
+struct graph_part {
+    const char *name;
+    struct shape shape; /* as stored in files; its elements are laid out as in the param (extra dims of 1 may differ) */
+};
+
+struct graph_param {
+    const char *name;
+    struct tensor_type type;
+    enum graph_fill fill;
+    uint32_t part_count;
+    const struct graph_part *parts;
+};
+
+struct graph_node {
+    const char *name;
+    enum op op;
+    struct op_attrs attrs;
+    enum graph_phase phase;
+    int input_count, param_count, output_count;
+    graph_value_id inputs[OP_MAX_INPUTS];
+    graph_param_id params[OP_MAX_PARAMS];
+    graph_value_id outputs[OP_MAX_OUTPUTS];
+};
+
+struct graph;
+
+NODISCARD shoal_status graph_create(struct graph **out, struct shoal_error *error);
+void graph_destroy(struct graph *graph);
+
+NODISCARD shoal_status graph_add_input(struct graph *graph, const char *name, struct tensor_type type,
+                                       graph_value_id *out, struct shoal_error *error);
+NODISCARD shoal_status graph_add_param(struct graph *graph, const char *name, struct tensor_type type,
+                                       enum graph_fill fill, const struct graph_part *parts, uint32_t part_count,
+                                       graph_param_id *out, struct shoal_error *error);
+/*
+ * Appends a node; infers its outputs' types; out receives output_count ids. Errors: MISMATCH or
+ * UNSUPPORTED, naming node, op and shapes; NO_MEMORY.
+ */
+NODISCARD shoal_status graph_add_node(struct graph *graph, const char *name, enum op op,
+                                      const struct op_attrs *attrs, enum graph_phase phase,
+                                      const graph_value_id *inputs, int input_count,
+                                      const graph_param_id *params, int param_count, graph_value_id *out,
+                                      struct shoal_error *error);
+NODISCARD shoal_status graph_mark_output(struct graph *graph, graph_value_id value, struct shoal_error *error);
+/* A cut after the last node added so far. Errors: INVALID if there is no node since the previous cut. */
+NODISCARD shoal_status graph_mark_cut(struct graph *graph, struct shoal_error *error);
+
+uint32_t graph_node_count(const struct graph *graph);
+uint32_t graph_value_count(const struct graph *graph);
+uint32_t graph_param_count(const struct graph *graph);
+const struct graph_node *graph_node_get(const struct graph *graph, graph_node_id id);
+const struct graph_value *graph_value_get(const struct graph *graph, graph_value_id id);
+const struct graph_param *graph_param_get(const struct graph *graph, graph_param_id id);
+uint32_t graph_inputs(const struct graph *graph, const graph_value_id **out);
+uint32_t graph_outputs(const struct graph *graph, const graph_value_id **out);
+
+/* Forward segments: cuts + 1. Nodes of segment s (1-based) are [first, end). */
+uint32_t graph_segment_count(const struct graph *graph);
+void graph_segment_nodes(const struct graph *graph, uint32_t segment, graph_node_id *first, graph_node_id *end);
+
+/*
+ * Values crossing the cut after segment s (0: the graph's inputs; segment_count: its outputs), at most
+ * max, in the order in which messages carry them; returns how many there are.
+ */
+uint32_t graph_crossing(const struct graph *graph, uint32_t segment, graph_value_id *out, uint32_t max);
+
+/* A type with GRAPH_BATCH replaced. */
+struct tensor_type graph_resolve(struct tensor_type type, int64_t batch);
+
+/* Bytes of one microbatch crossing the cut after segment s. */
+size_t graph_crossing_bytes(const struct graph *graph, uint32_t segment, int64_t batch);
+
+/* Floating point operations of forward segments first..last for a microbatch. */
+double graph_flops(const struct graph *graph, uint32_t first, uint32_t last, int64_t batch);
+
+/* Bytes of the params of segments first..last as stored in f32. */
+size_t graph_param_bytes(const struct graph *graph, uint32_t first, uint32_t last);
+
+#endif

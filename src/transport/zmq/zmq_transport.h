@@ -1,0 +1,39 @@
+/*
+ * ZeroMQ endpoints: one ROUTER that listens (if asked to), one DEALER per dialled peer, CURVE on every
+ * connection, a ZAP handler with an allow-list, own heartbeats.
+ */
+#ifndef TRANSPORT_ZMQ_ZMQ_TRANSPORT_H
+#define TRANSPORT_ZMQ_ZMQ_TRANSPORT_H
+
+#include "transport/transport.h"
+
+#define ZMQ_KEY_TEXT 41 /* z85 key and terminator */
+
+struct zmq_keypair {
+    char public_key[ZMQ_KEY_TEXT], secret_key[ZMQ_KEY_TEXT];
+};
+
+NODISCARD shoal_status zmq_keypair_make(struct zmq_keypair *out, struct shoal_error *error);
+
+struct zmq_allowed {
+    char name[TRANSPORT_NAME_BYTES];
+    char public_key[ZMQ_KEY_TEXT];
+};
+
+struct zmq_transport_options {
+    struct transport_options base;
+    struct zmq_keypair keys;
+    const char *listen; /* "tcp://127.0.0.1:0" picks a port (see address()); NULL: dial only */
+    const struct zmq_allowed *allowed;
+    size_t allowed_count;
+};
+
+/* Errors: INVALID (a key is no z85 key, a name twice), IO (address in use…), NO_MEMORY. */
+NODISCARD shoal_status zmq_transport_create(const struct zmq_transport_options *options, struct transport **out,
+                                            struct shoal_error *error);
+
+/* Replaces the allow-list (SIGHUP); connections of peers no longer on it are closed. Any thread. */
+NODISCARD shoal_status zmq_transport_allow(struct transport *t, const struct zmq_allowed *allowed, size_t count,
+                                           struct shoal_error *error);
+
+#endif
