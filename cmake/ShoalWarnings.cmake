@@ -4,7 +4,7 @@ target_compile_options(shoal_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wdouble-promotion -Wstrict-prototypes
   -Wmissing-prototypes -Wvla -Wformat=2 -Wcast-qual -Wundef -Wswitch-enum
   -fno-math-errno -fno-trapping-math -ffp-contract=off)
-target_compile_definitions(shoal_flags INTERFACE _GNU_SOURCE SHOAL_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(shoal_flags INTERFACE _GNU_SOURCE SHOAL_VERSION_TEXT="${PROJECT_VERSION}")
 if(SHOAL_WERROR)
   target_compile_options(shoal_flags INTERFACE -Werror)
 endif()
