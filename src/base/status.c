@@ -36,6 +36,19 @@ shoal_status error_set(struct shoal_error *error, shoal_status code, const char 
     return code;
 }
 
+/* ": text" at offset used, cut where the room ends. */
+static void append(struct shoal_error *error, size_t used, const char *text) {
+    const size_t room = sizeof error->text - used - 1;
+    size_t length = 0;
+    for (const char *p = ": "; *p != '\0' && length < room; p++) {
+        error->text[used + length++] = *p;
+    }
+    for (const char *p = text; *p != '\0' && length < room; p++) {
+        error->text[used + length++] = *p;
+    }
+    error->text[used + length] = '\0';
+}
+
 shoal_status error_wrap(struct shoal_error *error, shoal_status code, const char *format, ...) {
     if (error != NULL) {
         char inner[SHOAL_ERROR_TEXT];
@@ -48,7 +61,7 @@ shoal_status error_wrap(struct shoal_error *error, shoal_status code, const char
             length = 0;
         }
         const size_t used = (size_t)length < sizeof error->text ? (size_t)length : sizeof error->text - 1;
-        (void)snprintf(error->text + used, sizeof error->text - used, ": %s", inner);
+        append(error, used, inner);
         error->code = code;
     }
     return code;
@@ -80,8 +93,7 @@ shoal_status error_errno(struct shoal_error *error, int saved_errno, const char 
             length = 0;
         }
         const size_t used = (size_t)length < sizeof error->text ? (size_t)length : sizeof error->text - 1;
-        (void)snprintf(error->text + used, sizeof error->text - used, ": %s",
-                       strerror_r(saved_errno, reason, sizeof reason));
+        append(error, used, strerror_r(saved_errno, reason, sizeof reason));
         error->code = code;
     }
     return code;

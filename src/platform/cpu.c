@@ -1,0 +1,131 @@
+#include "platform/cpu.h"
+
+#include <malloc.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void cpu_features_get(struct cpu_features *out) {
+    memset(out, 0, sizeof *out);
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    out->avx2 = __builtin_cpu_supports("avx2") != 0;
+    out->fma = __builtin_cpu_supports("fma") != 0;
+    out->avx512 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+                  __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
+    out->avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+    out->avx512_vnni = __builtin_cpu_supports("avx512vnni") != 0;
+#elif defined(__aarch64__)
+    out->neon = true;
+#endif
+}
+
+/* First "name : value" line of a /proc file; value is trimmed. */
+static bool proc_value(const char *path, const char *name, char *value, size_t value_bytes) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    char line[512];
+    bool found = false;
+    const size_t length = strlen(name);
+    while (!found && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, name, length) == 0) {
+            const char *start = strchr(line, ':');
+            if (start != NULL) {
+                start += 1 + strspn(start + 1, " \t");
+                (void)snprintf(value, value_bytes, "%.*s", (int)strcspn(start, "\n"), start);
+                found = true;
+            }
+        }
+    }
+    (void)fclose(file);
+    return found;
+}
+
+const char *cpu_model_name(void) {
+    static char name[128];
+    if (name[0] == '\0' && !proc_value("/proc/cpuinfo", "model name", name, sizeof name)) {
+        (void)snprintf(name, sizeof name, "unknown");
+    }
+    return name;
+}
+
+int cpu_usable_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        const int count = CPU_COUNT(&set);
+        if (count > 0) {
+            return count;
+        }
+    }
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}
+
+size_t memory_total_bytes(void) {
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0;
+}
+
+static size_t proc_kib(const char *path, const char *name) {
+    char value[64];
+    return proc_value(path, name, value, sizeof value) ? (size_t)strtoull(value, NULL, 10) * 1024 : 0;
+}
+
+static bool read_number(const char *path, size_t *out) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    unsigned long long value;
+    const bool read = fscanf(file, "%llu", &value) == 1;
+    (void)fclose(file);
+    if (read) {
+        *out = (size_t)value;
+    }
+    return read;
+}
+
+/* What the present cgroup still leaves, for v2 and v1; SIZE_MAX where there is no limit. */
+static size_t cgroup_available(void) {
+    static const char *const pairs[][2] = {
+        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        size_t limit, usage;
+        if (read_number(pairs[i][0], &limit) && read_number(pairs[i][1], &usage)) {
+            return limit > usage ? limit - usage : 0;
+        }
+    }
+    return SIZE_MAX;
+}
+
+size_t memory_available_bytes(void) {
+    const size_t host = proc_kib("/proc/meminfo", "MemAvailable");
+    const size_t group = cgroup_available();
+    return host < group ? host : group;
+}
+
+size_t memory_resident_bytes(void) {
+    return proc_kib("/proc/self/status", "VmRSS");
+}
+
+size_t memory_resident_peak(void) {
+    return proc_kib("/proc/self/status", "VmHWM");
+}
+
+void memory_resident_peak_reset(void) {
+    FILE *file = fopen("/proc/self/clear_refs", "we");
+    if (file != NULL) {
+        (void)fputs("5", file);
+        (void)fclose(file);
+    }
+}
+
+void memory_trim(void) {
+    (void)malloc_trim(0);
+}
