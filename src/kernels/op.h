@@ -104,7 +104,7 @@ NODISCARD shoal_status op_infer(enum op op, const struct op_attrs *attrs, const 
                                 int input_count, const struct tensor_type *params, int param_count,
                                 struct tensor_type *outputs, struct shoal_error *error);
 
-/* Floating point operations of one call (multiply and add count two): what GFLOP/s figures use. */
+/* Floating point operations of one call: what GFLOP/s figures use. Products of matrices only (2·M·N·K), others count 0. */
 double op_flops(enum op op, const struct op_attrs *attrs, const struct tensor_type *inputs, int input_count,
                 const struct tensor_type *params, int param_count, const struct tensor_type *outputs);
 
