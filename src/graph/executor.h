@@ -8,6 +8,11 @@
  * the caller hands it weights and slot at every run. A sliced stage compiles to several executors with
  * exchange points between them.
  *
+ * Training (phases B and W compiled too): the nodes of the range run in the order F, B, W within a slot, which keeps
+ * what B and W read of F. A weights version then also holds its params as plain f32 (the master): param values
+ * read them, and a caller that has new ones writes them there and packs. Which version a run gets is the caller's
+ * business: a stashed one for B, the latest for W.
+ *
  * Threads: an executor may be run by one thread at a time (it owns one scratch).
  */
 #ifndef GRAPH_EXECUTOR_H
@@ -26,22 +31,29 @@ struct executor_options {
 };
 
 struct executor_memory {
-    size_t weights_bytes;    /* one packed version */
+    size_t weights_bytes;    /* one packed version, with phases B or W the plain params too */
     size_t slot_bytes;       /* one microbatch in flight */
     size_t scratch_bytes;    /* ours, libraries' scratch included */
-    size_t load_extra_bytes; /* over the above while weights are read and packed: the largest param's source and temporaries */
+    size_t load_extra_bytes; /* over the above while weights are read and packed: the largest node's params in f32, one
+                                source tensor (as f32; wider sources add the difference), the library's temporaries */
 };
 
 struct executor;
 struct executor_weights;
 struct executor_slot;
 
-/* Errors: INVALID (range), UNSUPPORTED, NO_MEMORY, INTERNAL. graph is borrowed and must outlive the executor. */
+/*
+ * graph is borrowed and must outlive the executor. Errors: INVALID (range, batch, threads, phases; a node of B or W that
+ * reads a forward value its stage does not have), UNSUPPORTED, NO_MEMORY, INTERNAL.
+ */
 NODISCARD shoal_status executor_compile(const struct graph *graph, const struct executor_options *options,
                                         struct executor **out, struct shoal_error *error);
 void executor_destroy(struct executor *executor);
 
-/* Scratch is allocated at the first slot; compile alone needs little memory, so a planner may call it for many ranges. */
+/*
+ * Exactly what creating weights and slots takes. Scratch is allocated at the first slot; compile alone needs
+ * little memory, so a planner may call it for many ranges.
+ */
 void executor_memory_get(const struct executor *executor, struct executor_memory *out);
 
 /*
@@ -50,8 +62,18 @@ void executor_memory_get(const struct executor *executor, struct executor_memory
  */
 NODISCARD shoal_status executor_weights_load(struct executor *executor, struct weight_source *source,
                                              struct executor_weights **out, struct shoal_error *error);
-void executor_weights_destroy(struct executor_weights *weights);
+void executor_weights_destroy(struct executor_weights *weights); /* NULL allowed */
 
+/*
+ * Training: another version, its params still unwritten (zero); the plain f32 of a param of the range, to be read and
+ * written; packs what is written there. The last two only if phases B or W are compiled. Errors: NO_MEMORY, INTERNAL.
+ */
+NODISCARD shoal_status executor_weights_create(struct executor *executor, struct executor_weights **out,
+                                               struct shoal_error *error);
+struct tensor executor_weights_param(const struct executor_weights *weights, graph_param_id param);
+NODISCARD shoal_status executor_weights_pack(struct executor_weights *weights, struct shoal_error *error);
+
+/* All its bytes are touched here, so that later page faults do not disturb, and zero. */
 NODISCARD shoal_status executor_slot_create(struct executor *executor, struct executor_slot **out,
                                             struct shoal_error *error);
 void executor_slot_destroy(struct executor_slot *slot);
@@ -61,8 +83,16 @@ uint32_t executor_inputs(const struct executor *executor, const graph_value_id *
 uint32_t executor_outputs(const struct executor *executor, const graph_value_id **out);
 
 /*
- * The memory of a value in a slot: written by the caller for inputs before run, read after run for outputs. A value that
- * passes through (input and output of the range) is one buffer. The bytes stay valid until the slot's next run.
+ * The same per phase. F: as above. B, W: what the phase's nodes read but the range does not make (gradients from the next
+ * stage, labels), and what other stages or the graph's outputs want of what they make; in order of ids.
+ */
+uint32_t executor_phase_inputs(const struct executor *executor, enum graph_phase phase, const graph_value_id **out);
+uint32_t executor_phase_outputs(const struct executor *executor, enum graph_phase phase, const graph_value_id **out);
+
+/*
+ * The memory of a value in a slot: written by the caller for inputs before run (a run may destroy inputs: write them before
+ * every run), read after run for outputs. A value that passes through (input and output of the range) is one buffer
+ * and kept. Outputs stay valid until the slot's next run of phase F.
  */
 struct tensor executor_slot_tensor(const struct executor_slot *slot, graph_value_id value);
 
