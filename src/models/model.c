@@ -1,0 +1,166 @@
+#include "models/model.h"
+
+#include "base/assert.h"
+#include "models/vit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const families[] = {
+#define X(code, name) [MODEL_##code] = (name),
+    MODEL_FAMILY_LIST(X)
+#undef X
+};
+_Static_assert(sizeof families / sizeof families[0] == MODEL_FAMILY_COUNT,
+               "a name for every family");
+
+const char *model_family_name(enum model_family family) {
+    ASSERT((unsigned)family < MODEL_FAMILY_COUNT);
+    return families[family];
+}
+
+/* Generous for every published model, and far from any overflow of sizes computed from them. */
+#define MAX_HIDDEN 16384
+#define MAX_LAYERS 1024
+#define MAX_HEADS 1024
+#define MAX_INTERMEDIATE 131072
+#define MAX_IMAGE 8192
+#define MAX_CHANNELS 64
+#define MAX_LABELS 1000000
+#define MAX_PATCHES 65536
+
+static shoal_status check_range(const char *field, int64_t value, int64_t low, int64_t high,
+                                struct shoal_error *error) {
+    if (value < low || value > high) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: %s is %" PRId64 ", it must be from %" PRId64 " to %" PRId64, field,
+                         value, low, high);
+    }
+    return SHOAL_OK;
+}
+
+/* Terminated, printable ASCII: it goes into names, logs and terminals. */
+static shoal_status check_text(const char *field, const char text[MODEL_NAME_TEXT],
+                               struct shoal_error *error) {
+    const char *end = memchr(text, '\0', MODEL_NAME_TEXT);
+    for (const char *p = text; end != NULL && p < end; p++) {
+        if (*p < ' ' || *p > '~') {
+            end = NULL;
+        }
+    }
+    if (end == NULL) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: %s is not printable ASCII of less than %d characters", field,
+                         MODEL_NAME_TEXT);
+    }
+    return SHOAL_OK;
+}
+
+shoal_status model_config_check(const struct model_config *config, struct shoal_error *error) {
+    if ((unsigned)config->family >= MODEL_FAMILY_COUNT) {
+        return error_set(error, SHOAL_INVALID, "model: unknown family");
+    }
+    TRY(check_text("name", config->name, error));
+    TRY(check_text("prefix", config->prefix, error));
+    TRY(check_range("hidden", config->hidden, 1, MAX_HIDDEN, error));
+    TRY(check_range("layers", config->layers, 1, MAX_LAYERS, error));
+    TRY(check_range("heads", config->heads, 1, MAX_HEADS, error));
+    if (config->hidden % config->heads != 0) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: hidden %" PRId64 " is not a multiple of heads %" PRId64,
+                         config->hidden, config->heads);
+    }
+    TRY(check_range("intermediate", config->intermediate, 1, MAX_INTERMEDIATE, error));
+    TRY(check_range("image_size", config->image_size, 1, MAX_IMAGE, error));
+    TRY(check_range("patch_size", config->patch_size, 1, config->image_size, error));
+    const int64_t side = config->image_size / config->patch_size;
+    TRY(check_range("image_size / patch_size squared", side * side, 1, MAX_PATCHES, error));
+    TRY(check_range("channels", config->channels, 1, MAX_CHANNELS, error));
+    TRY(check_range("labels", config->labels, 0, MAX_LABELS, error));
+    if (!(config->layer_norm_eps >= 0.0F && config->layer_norm_eps < 1.0F)) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: layer_norm_eps is %g, it must be from 0 to 1",
+                         (double)config->layer_norm_eps);
+    }
+    if ((unsigned)config->activation >= ACTIVATION_COUNT) {
+        return error_set(error, SHOAL_INVALID, "model: unknown activation");
+    }
+    if (config->distilled && (config->family != MODEL_DEIT || config->labels == 0)) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: distilled needs family deit and at least one label");
+    }
+    return SHOAL_OK;
+}
+
+/* name, family, prefix, distilled, hidden, layers, heads, intermediate, image, patch, labels */
+#define BUILTIN_LIST(X)                                                             \
+    X("vit-base", VIT, "vit.", false, 768, 12, 12, 3072, 224, 16, 1000)             \
+    X("vit-large", VIT, "vit.", false, 1024, 24, 16, 4096, 224, 16, 1000)           \
+    X("vit-huge", VIT, "vit.", false, 1280, 32, 16, 5120, 224, 14, 1000)            \
+    /* Without distillation a DeiT is a ViT, and published as one. */               \
+    X("deit-tiny", VIT, "vit.", false, 192, 12, 3, 768, 224, 16, 1000)              \
+    X("deit-small", VIT, "vit.", false, 384, 12, 6, 1536, 224, 16, 1000)            \
+    X("deit-base", VIT, "vit.", false, 768, 12, 12, 3072, 224, 16, 1000)            \
+    X("deit-tiny-distilled", DEIT, "deit.", true, 192, 12, 3, 768, 224, 16, 1000)   \
+    X("deit-small-distilled", DEIT, "deit.", true, 384, 12, 6, 1536, 224, 16, 1000) \
+    X("deit-base-distilled", DEIT, "deit.", true, 768, 12, 12, 3072, 224, 16, 1000) \
+    /* Toys: 2 and 3 layers on images of 32 by 32 pixels. */                        \
+    X("vit-test", VIT, "vit.", false, 32, 3, 4, 64, 32, 8, 10)                      \
+    X("deit-test-distilled", DEIT, "deit.", true, 32, 2, 2, 64, 32, 8, 10)
+
+static const struct model_config builtins[] = {
+#define X(name, family, prefix, distilled, hidden, layers, heads, intermediate, image, patch, \
+          labels)                                                                             \
+    {MODEL_##family,      name,  prefix,   hidden, layers, heads,                             \
+     intermediate,        image, patch,    3,      labels, 1e-12F,                            \
+     ACTIVATION_GELU_ERF, true,  distilled},
+    BUILTIN_LIST(X)
+#undef X
+};
+
+static const char *const builtin_names[] = {
+#define X(name, family, prefix, distilled, hidden, layers, heads, intermediate, image, patch, \
+          labels)                                                                             \
+    name,
+    BUILTIN_LIST(X)
+#undef X
+        NULL};
+
+const char *const *model_builtin_names(void) {
+    return builtin_names;
+}
+
+shoal_status model_builtin(const char *name, struct model_config *out, struct shoal_error *error) {
+    char list[SHOAL_ERROR_TEXT / 2] = "";
+    size_t length = 0;
+    for (size_t i = 0; i < sizeof builtins / sizeof builtins[0]; i++) {
+        if (strcmp(name, builtins[i].name) == 0) {
+            *out = builtins[i];
+            return SHOAL_OK;
+        }
+        const int written = snprintf(list + length, sizeof list - length, "%s%s",
+                                     i == 0 ? "" : ", ", builtins[i].name);
+        ASSERT(written > 0 && (size_t)written < sizeof list - length);
+        length += (size_t)written;
+    }
+    return error_set(error, SHOAL_NOT_FOUND, "no built-in model %.64s; there are: %s", name, list);
+}
+
+shoal_status model_build(const struct model_config *config, struct graph **out,
+                         struct shoal_error *error) {
+    TRY(model_config_check(config, error));
+    struct graph *graph = NULL;
+    TRY(graph_create(&graph, error));
+    const shoal_status status = vit_build(config, graph, error);
+    if (status != SHOAL_OK) {
+        graph_destroy(graph);
+        return error_wrap(error, status, "model %s", config->name);
+    }
+    *out = graph;
+    return SHOAL_OK;
+}
+
+struct shape model_input_shape(const struct model_config *config, int64_t batch) {
+    return SHAPE(batch, config->image_size, config->image_size, config->channels);
+}

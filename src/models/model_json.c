@@ -1,0 +1,184 @@
+/* Configurations as JSON: how a model is sent to devices. */
+#include "base/memory.h"
+#include "models/model.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum field_kind {
+    FIELD_INTEGER,
+    FIELD_BOOL,
+    FIELD_REAL,
+    FIELD_TEXT,
+    FIELD_FAMILY,
+    FIELD_ACTIVATION
+};
+
+struct field {
+    const char *key;
+    enum field_kind kind;
+    size_t offset;
+};
+
+#define FIELD(member, kind) \
+    { #member, (kind), offsetof(struct model_config, member) }
+static const struct field fields[] = {
+    FIELD(family, FIELD_FAMILY),         FIELD(name, FIELD_TEXT),
+    FIELD(prefix, FIELD_TEXT),           FIELD(hidden, FIELD_INTEGER),
+    FIELD(layers, FIELD_INTEGER),        FIELD(heads, FIELD_INTEGER),
+    FIELD(intermediate, FIELD_INTEGER),  FIELD(image_size, FIELD_INTEGER),
+    FIELD(patch_size, FIELD_INTEGER),    FIELD(channels, FIELD_INTEGER),
+    FIELD(labels, FIELD_INTEGER),        FIELD(layer_norm_eps, FIELD_REAL),
+    FIELD(activation, FIELD_ACTIVATION), FIELD(qkv_bias, FIELD_BOOL),
+    FIELD(distilled, FIELD_BOOL),
+};
+#define FIELD_COUNT (sizeof fields / sizeof fields[0])
+
+static json_t *encode_field(const struct model_config *config, const struct field *field) {
+    const char *at = (const char *)config + field->offset;
+    switch (field->kind) {
+    case FIELD_INTEGER:
+        return json_integer(*(const int64_t *)(const void *)at);
+    case FIELD_BOOL:
+        return json_boolean(*(const bool *)(const void *)at);
+    case FIELD_REAL:
+        return json_real((double)*(const float *)(const void *)at); /* 17 digits: exact */
+    case FIELD_TEXT:
+        return json_string(at);
+    case FIELD_FAMILY:
+        return json_string(model_family_name(config->family));
+    case FIELD_ACTIVATION:
+        return json_string(activation_name(config->activation));
+    }
+    return NULL;
+}
+
+shoal_status model_config_to_json(const struct model_config *config, char **out,
+                                  struct shoal_error *error) {
+    TRY(model_config_check(config, error));
+    json_t *object = json_object();
+    bool ok = object != NULL;
+    for (size_t i = 0; i < FIELD_COUNT && ok; i++) {
+        ok = json_object_set_new(object, fields[i].key, encode_field(config, &fields[i])) == 0;
+    }
+    char *dumped = ok ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    char *text = dumped != NULL ? mem_strdup(dumped) : NULL;
+    free(dumped);
+    if (text == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "model: no memory for its JSON");
+    }
+    *out = text;
+    return SHOAL_OK;
+}
+
+static shoal_status wrong(const struct field *field, const char *what, struct shoal_error *error) {
+    return error_set(error, SHOAL_CORRUPT, "model: key \"%s\" %s", field->key, what);
+}
+
+static shoal_status decode_text(const struct field *field, const json_t *value, char *to,
+                                struct shoal_error *error) {
+    const size_t length = json_string_length(value);
+    if (!json_is_string(value) || length >= MODEL_NAME_TEXT ||
+        memchr(json_string_value(value), '\0', length) != NULL) {
+        return wrong(field, "must be a short text", error);
+    }
+    memcpy(to, json_string_value(value), length + 1);
+    return SHOAL_OK;
+}
+
+static shoal_status decode_family(const struct field *field, const json_t *value,
+                                  struct model_config *config, struct shoal_error *error) {
+    for (int i = 0; json_is_string(value) && i < MODEL_FAMILY_COUNT; i++) {
+        if (strcmp(json_string_value(value), model_family_name((enum model_family)i)) == 0) {
+            config->family = (enum model_family)i;
+            return SHOAL_OK;
+        }
+    }
+    return wrong(field, "names no model family", error);
+}
+
+static shoal_status decode_field(const struct field *field, const json_t *value,
+                                 struct model_config *config, struct shoal_error *error) {
+    char *at = (char *)config + field->offset;
+    switch (field->kind) {
+    case FIELD_INTEGER:
+        if (!json_is_integer(value)) {
+            return wrong(field, "must be an integer", error);
+        }
+        *(int64_t *)(void *)at = json_integer_value(value);
+        return SHOAL_OK;
+    case FIELD_BOOL:
+        if (!json_is_boolean(value)) {
+            return wrong(field, "must be true or false", error);
+        }
+        *(bool *)(void *)at = json_is_true(value);
+        return SHOAL_OK;
+    case FIELD_REAL:
+        if (!json_is_number(value) || fabs(json_number_value(value)) > 1e30) {
+            return wrong(field, "must be a number", error);
+        }
+        *(float *)(void *)at = (float)json_number_value(value);
+        return SHOAL_OK;
+    case FIELD_TEXT:
+        return decode_text(field, value, at, error);
+    case FIELD_FAMILY:
+        return decode_family(field, value, config, error);
+    case FIELD_ACTIVATION:
+        return json_is_string(value) &&
+                       activation_parse(json_string_value(value), &config->activation)
+                   ? SHOAL_OK
+                   : wrong(field, "names no activation", error);
+    }
+    return wrong(field, "is unknown", error);
+}
+
+static shoal_status decode(const json_t *object, struct model_config *config,
+                           struct shoal_error *error) {
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        const json_t *value = json_object_get(object, fields[i].key);
+        if (value == NULL) {
+            return wrong(&fields[i], "is missing", error);
+        }
+        TRY(decode_field(&fields[i], value, config, error));
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status refuse_unknown(json_t *object, struct shoal_error *error) {
+    for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
+        const char *key = json_object_iter_key(at);
+        bool known = false;
+        for (size_t i = 0; i < FIELD_COUNT; i++) {
+            known = known || strcmp(key, fields[i].key) == 0;
+        }
+        if (!known) {
+            return error_set(error, SHOAL_CORRUPT, "model: unknown key \"%.64s\"", key);
+        }
+    }
+    return SHOAL_OK;
+}
+
+shoal_status model_config_from_json(const char *text, size_t length, struct model_config *out,
+                                    struct shoal_error *error) {
+    json_error_t parse_error;
+    json_t *object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &parse_error);
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return error_set(error, SHOAL_CORRUPT, "model: not a JSON object (line %d: %.120s)",
+                         parse_error.line, parse_error.text);
+    }
+    struct model_config config;
+    memset(&config, 0, sizeof config);
+    shoal_status status = refuse_unknown(object, error);
+    if (status == SHOAL_OK) {
+        status = decode(object, &config, error);
+    }
+    json_decref(object);
+    TRY(status);
+    TRY(model_config_check(&config, error));
+    *out = config;
+    return SHOAL_OK;
+}
