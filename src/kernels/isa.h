@@ -1,19 +1,19 @@
 /*
  * Instruction sets: what the processor has, and the cap that all kernel sets keep to.
  *
- * The cap must be set before the first kernel is created; OpenBLAS and oneDNN read theirs when they are
- * loaded, so isa_environment names the variables a process must be started with (isa_reexec does that
- * for the present one).
+ * The cap must be set before the first kernel is created; OpenBLAS and oneDNN read theirs when they
+ * are loaded, so isa_environment names the variables a process must be started with (isa_reexec
+ * does that for the present one).
  */
 #ifndef KERNELS_ISA_H
 #define KERNELS_ISA_H
 
 #include "base/status.h"
 
-#define ISA_LIST(X)                                                                                \
-    X(BASELINE, "baseline") /* what every processor of the architecture has */                     \
-    X(AVX2, "avx2")         /* AVX2 and FMA */                                                     \
-    X(AVX512, "avx512")     /* AVX-512 F, BW, VL, DQ */                                            \
+#define ISA_LIST(X)                                                            \
+    X(BASELINE, "baseline") /* what every processor of the architecture has */ \
+    X(AVX2, "avx2")         /* AVX2 and FMA */                                 \
+    X(AVX512, "avx512")     /* AVX-512 F, BW, VL, DQ */                        \
     X(NEON, "neon")
 
 enum isa {
@@ -28,7 +28,8 @@ const char *isa_name(enum isa isa);
 enum isa isa_native(void);  /* the best this processor has */
 enum isa isa_current(void); /* native, or the cap */
 
-/* name: "native" or one of ISA_LIST. Errors: USAGE (unknown name), UNSUPPORTED (the processor lacks it). */
+/* name: "native" or one of ISA_LIST. Errors: USAGE (unknown name), UNSUPPORTED (the processor lacks
+ * it). */
 NODISCARD shoal_status isa_parse(const char *name, enum isa *out, struct shoal_error *error);
 
 /*

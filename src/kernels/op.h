@@ -1,4 +1,5 @@
-/* The ops of the house: names, arity and attributes. Kernels know ops; nothing of graphs or gradients. */
+/* The ops of the house: names, arity and attributes. Kernels know ops; nothing of graphs or
+ * gradients. */
 #ifndef KERNELS_OP_H
 #define KERNELS_OP_H
 
@@ -9,39 +10,41 @@
 #include <stdint.h>
 
 /*
- * X(code, name, least inputs, most inputs, least params, most params, outputs). Inputs are activations (they change with every
- * microbatch); params are constant between two calls of pack. Shapes, all f32 row-major unless said:
+ * X(code, name, least inputs, most inputs, least params, most params, outputs). Inputs are
+ * activations (they change with every microbatch); params are constant between two calls of pack.
+ * Shapes, all f32 row-major unless said:
  *
- * CONV2D       x [B,H,W,C], w [O,C/groups,KH,KW], bias [O]?          → [B,OH,OW,O]   (NHWC activations, OIHW weights as stored)
- * TOKENS       x [B,P,C] (or [B,h,w,C] with h·w = P), prefix [R,C],
- *              position [R+P,C]                                       → [B,R+P,C]   prefix rows first, then x; plus position
- * LAYER_NORM   x [...,C], gamma [C], beta [C]                         → same; population variance, attrs.epsilon
- * LINEAR       x [...,K], residual [...,N]?, w [N,K], bias [N]?       → [...,N] = activation(x·wᵀ + bias) + residual
- * ATTENTION    qkv [B,T,3C] (q, k, v side by side), mask [B,T]?       → [B,T,C]; softmax(q·kᵀ·attrs.scale + mask)·v per head
- * ADD          a, b same shape                                        → (a + b)·attrs.scale
- * ACTIVATION   x                                                      → attrs.activation(x)
- * SELECT       x [B,T,C]                                              → [B,C]: row attrs.index of T
+ * CONV2D       x [B,H,W,C], w [O,C/groups,KH,KW], bias [O]?          → [B,OH,OW,O]   (NHWC
+ * activations, OIHW weights as stored) TOKENS       x [B,P,C] (or [B,h,w,C] with h·w = P), prefix
+ * [R,C], position [R+P,C]                                       → [B,R+P,C]   prefix rows first,
+ * then x; plus position LAYER_NORM   x [...,C], gamma [C], beta [C]                         → same;
+ * population variance, attrs.epsilon LINEAR       x [...,K], residual [...,N]?, w [N,K], bias [N]?
+ * → [...,N] = activation(x·wᵀ + bias) + residual ATTENTION    qkv [B,T,3C] (q, k, v side by side),
+ * mask [B,T]?       → [B,T,C]; softmax(q·kᵀ·attrs.scale + mask)·v per head ADD          a, b same
+ * shape                                        → (a + b)·attrs.scale ACTIVATION   x →
+ * attrs.activation(x) SELECT       x [B,T,C]                                              → [B,C]:
+ * row attrs.index of T
  *
  * For gradients and optimisers (reference kernels only until training is built):
  * MATMUL       a [M,K], b [K,N] (attrs.transpose_a/b: stored [K,M], [N,K]) → [M,N]; both are inputs
  * SUM_ROWS     x [M,N]                                                → [N]
  * ACTIVATION_GRAD  x (before activation), dy                          → dy·activation'(x)
- * CROSS_ENTROPY    logits [B,N], label [B] i32                        → loss [B], dlogits [B,N] = (softmax − onehot)·attrs.scale
- * SGD          w, dw (same shape)                                     → w − attrs.scale·dw
+ * CROSS_ENTROPY    logits [B,N], label [B] i32                        → loss [B], dlogits [B,N] =
+ * (softmax − onehot)·attrs.scale SGD          w, dw (same shape) → w − attrs.scale·dw
  */
-#define OP_LIST(X)                                                                                 \
-    X(CONV2D, "conv2d", 1, 1, 1, 2, 1)                                                             \
-    X(TOKENS, "tokens", 1, 1, 2, 2, 1)                                                             \
-    X(LAYER_NORM, "layer_norm", 1, 1, 2, 2, 1)                                                     \
-    X(LINEAR, "linear", 1, 2, 1, 2, 1)                                                             \
-    X(ATTENTION, "attention", 1, 2, 0, 0, 1)                                                       \
-    X(ADD, "add", 2, 2, 0, 0, 1)                                                                   \
-    X(ACTIVATION, "activation", 1, 1, 0, 0, 1)                                                     \
-    X(SELECT, "select", 1, 1, 0, 0, 1)                                                             \
-    X(MATMUL, "matmul", 2, 2, 0, 0, 1)                                                             \
-    X(SUM_ROWS, "sum_rows", 1, 1, 0, 0, 1)                                                         \
-    X(ACTIVATION_GRAD, "activation_grad", 2, 2, 0, 0, 1)                                           \
-    X(CROSS_ENTROPY, "cross_entropy", 2, 2, 0, 0, 2)                                               \
+#define OP_LIST(X)                                       \
+    X(CONV2D, "conv2d", 1, 1, 1, 2, 1)                   \
+    X(TOKENS, "tokens", 1, 1, 2, 2, 1)                   \
+    X(LAYER_NORM, "layer_norm", 1, 1, 2, 2, 1)           \
+    X(LINEAR, "linear", 1, 2, 1, 2, 1)                   \
+    X(ATTENTION, "attention", 1, 2, 0, 0, 1)             \
+    X(ADD, "add", 2, 2, 0, 0, 1)                         \
+    X(ACTIVATION, "activation", 1, 1, 0, 0, 1)           \
+    X(SELECT, "select", 1, 1, 0, 0, 1)                   \
+    X(MATMUL, "matmul", 2, 2, 0, 0, 1)                   \
+    X(SUM_ROWS, "sum_rows", 1, 1, 0, 0, 1)               \
+    X(ACTIVATION_GRAD, "activation_grad", 2, 2, 0, 0, 1) \
+    X(CROSS_ENTROPY, "cross_entropy", 2, 2, 0, 0, 2)     \
     X(SGD, "sgd", 2, 2, 0, 0, 1)
 
 enum op {
@@ -55,12 +58,12 @@ enum op {
 #define OP_MAX_PARAMS 4
 #define OP_MAX_OUTPUTS 2
 
-#define ACTIVATION_LIST(X)                                                                         \
-    X(NONE, "none")                                                                                \
-    X(RELU, "relu")                                                                                \
-    X(GELU_ERF, "gelu")       /* x·Φ(x), the exact form */                                         \
-    X(GELU_TANH, "gelu_tanh") /* its tanh approximation */                                         \
-    X(TANH, "tanh")                                                                                \
+#define ACTIVATION_LIST(X)                                   \
+    X(NONE, "none")                                          \
+    X(RELU, "relu")                                          \
+    X(GELU_ERF, "gelu")       /* x·Φ(x), the exact form */ \
+    X(GELU_TANH, "gelu_tanh") /* its tanh approximation */   \
+    X(TANH, "tanh")                                          \
     X(SIGMOID, "sigmoid")
 
 enum activation {
@@ -100,12 +103,15 @@ struct tensor_type {
  * Output types from input and param types. Errors, which name the op and the offending shape:
  * MISMATCH when shapes do not fit each other, UNSUPPORTED for types or attributes no kernel has.
  */
-NODISCARD shoal_status op_infer(enum op op, const struct op_attrs *attrs, const struct tensor_type *inputs,
-                                int input_count, const struct tensor_type *params, int param_count,
+NODISCARD shoal_status op_infer(enum op op, const struct op_attrs *attrs,
+                                const struct tensor_type *inputs, int input_count,
+                                const struct tensor_type *params, int param_count,
                                 struct tensor_type *outputs, struct shoal_error *error);
 
-/* Floating point operations of one call: what GFLOP/s figures use. Products of matrices only (2·M·N·K), others count 0. */
-double op_flops(enum op op, const struct op_attrs *attrs, const struct tensor_type *inputs, int input_count,
-                const struct tensor_type *params, int param_count, const struct tensor_type *outputs);
+/* Floating point operations of one call: what GFLOP/s figures use. Products of matrices only
+ * (2·M·N·K), others count 0. */
+double op_flops(enum op op, const struct op_attrs *attrs, const struct tensor_type *inputs,
+                int input_count, const struct tensor_type *params, int param_count,
+                const struct tensor_type *outputs);
 
 #endif

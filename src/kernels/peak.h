@@ -1,4 +1,5 @@
-/* The processor's own limit: fused multiply-adds per second in a register-only loop of the current instruction set. */
+/* The processor's own limit: fused multiply-adds per second in a register-only loop of the current
+ * instruction set. */
 #ifndef KERNELS_PEAK_H
 #define KERNELS_PEAK_H
 

@@ -2,15 +2,16 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "kernels/blas/blas.h"
 #include "kernels/isa.h"
 
 #include <string.h>
 
 /* Preference by instruction set, from docs/rationale/0002-kernels-bits-and-speed.md. */
-static const struct kernel_ops *const plain[] = {&kernel_reference_ops, NULL};
+static const struct kernel_ops *const sets[] = {&kernel_blas_ops, &kernel_reference_ops, NULL};
 
 const struct kernel_ops *const *kernel_sets(void) {
-    return plain;
+    return sets;
 }
 
 const struct kernel_ops *kernel_set_find(const char *name) {

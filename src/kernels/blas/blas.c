@@ -1,0 +1,136 @@
+#include "kernels/blas/blas.h"
+
+#include "base/checked.h"
+#include "base/memory.h"
+#include "kernels/isa.h"
+
+#include <cblas.h>
+#include <string.h>
+
+static enum blas_engine forced = BLAS_ENGINE_AUTO;
+
+void blas_engine_set(enum blas_engine engine) {
+    forced = engine;
+}
+
+size_t blas_bytes(int64_t floats) {
+    return round_up_size((size_t)floats * sizeof(float), MEM_ALIGNMENT);
+}
+
+int64_t blas_count(const struct tensor_type *type) {
+    int64_t product = 1;
+    (void)shape_count(&type->shape, &product);
+    return product;
+}
+
+/* Own vector code is the faster one where it has fused multiply-add on wide registers: rationale
+ * 0002. */
+static bool use_cblas(void) {
+    if (forced != BLAS_ENGINE_AUTO) {
+        return forced == BLAS_ENGINE_CBLAS;
+    }
+    const enum isa isa = isa_current();
+    return isa != ISA_AVX2 && isa != ISA_AVX512;
+}
+
+static bool is_depthwise(const struct kernel_desc *desc) {
+    return desc->attrs.groups > 1 && desc->params[0].shape.dims[1] == 1 &&
+           desc->params[0].shape.dims[0] == desc->attrs.groups;
+}
+
+static const struct blas_function *function_for(const struct kernel_desc *desc) {
+    switch (desc->op) {
+    case OP_CONV2D:
+        return is_depthwise(desc) ? &blas_depthwise : &blas_conv2d;
+    case OP_TOKENS:
+        return &blas_tokens;
+    case OP_LAYER_NORM:
+        return &blas_layer_norm;
+    case OP_LINEAR:
+        return use_cblas() ? &blas_linear_cblas : &blas_linear_vector;
+    case OP_ATTENTION:
+        return &blas_attention;
+    case OP_ADD:
+        return &blas_add;
+    case OP_ACTIVATION:
+        return &blas_activation;
+    case OP_SELECT:
+        return &blas_select;
+    case OP_MATMUL:
+    case OP_SUM_ROWS:
+    case OP_ACTIVATION_GRAD:
+    case OP_CROSS_ENTROPY:
+    case OP_SGD:
+    case OP_COUNT:
+        break;
+    }
+    return NULL;
+}
+
+static const struct blas_kernel *self(const struct kernel *kernel) {
+    return (const struct blas_kernel *)kernel;
+}
+
+static bool supports(const struct kernel_desc *desc) {
+    return function_for(desc) != NULL;
+}
+
+static shoal_status create(const struct kernel_desc *desc, struct kernel **out,
+                           struct shoal_error *error) {
+    const struct blas_function *function = function_for(desc);
+    if (function == NULL) {
+        return error_set(error, SHOAL_UNSUPPORTED, "blas: no kernel for this %s",
+                         op_describe(desc->op)->name);
+    }
+    struct blas_kernel *kernel = mem_calloc(1, sizeof *kernel);
+    if (kernel == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "blas: no memory for a kernel");
+    }
+    openblas_set_num_threads(1); /* work is split over OpenMP threads here, whatever the variant */
+    kernel->kernel.ops = &kernel_blas_ops;
+    kernel->desc = *desc;
+    kernel->function = function;
+    kernel->vector = vector_get();
+    function->prepare(kernel);
+    kernel->sizes.scratch_bytes = kernel->thread_scratch * (size_t)desc->threads;
+    *out = &kernel->kernel;
+    return SHOAL_OK;
+}
+
+static void sizes(const struct kernel *kernel, struct kernel_sizes *out) {
+    *out = self(kernel)->sizes;
+}
+
+static shoal_status pack(const struct kernel *kernel, const void *const params[], void *packed,
+                         struct shoal_error *error) {
+    const struct blas_kernel *blas = self(kernel);
+    return blas->function->pack != NULL ? blas->function->pack(blas, params, packed, error)
+                                        : SHOAL_OK;
+}
+
+static shoal_status run(const struct kernel *kernel, const void *packed, const void *const inputs[],
+                        void *const outputs[], void *scratch) {
+    const struct blas_kernel *blas = self(kernel);
+    struct blas_call call = {blas, packed, inputs, outputs, scratch};
+    vector_parallel(blas->desc.threads, blas->function->work, &call);
+    return SHOAL_OK;
+}
+
+static bool aliases(const struct kernel *kernel, int input) {
+    return (self(kernel)->function->aliases >> input & 1U) != 0;
+}
+
+static void destroy(struct kernel *kernel) {
+    mem_free(kernel);
+}
+
+const struct kernel_ops kernel_blas_ops = {
+    .name = "blas",
+    .supports = supports,
+    .create = create,
+    .sizes = sizes,
+    .pack = pack,
+    .run = run,
+    .aliases = aliases,
+    .destroy = destroy,
+};

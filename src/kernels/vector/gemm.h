@@ -1,0 +1,286 @@
+/*
+ * Matrix product with packed B. Private to variant.h.
+ *
+ * As Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", TOMS 2008, with
+ * one difference for the sake of bits: the sum over K is never split. A block of K leaves its
+ * partial sums in memory as f32 and the next goes on from them, which is exactly the unbroken
+ * chain.
+ *
+ * Packed B:  [block of K][panel][K in block][PANEL]
+ * Packed A:  [block of K][row][A_STRIDE], one block of rows at a time; the odd stride keeps rows
+ * that are a power of two apart in the caller's memory from falling into the same cache sets.
+ * Partial sums: [panel in column block][row][PANEL]
+ */
+
+#if VECTOR_WIDTH == 16
+#define PANEL 32
+#define TILE 14 /* 28 of 32 registers hold sums */
+#elif VECTOR_WIDTH == 8
+#define PANEL 16
+#define TILE 6 /* 12 of 16 */
+#elif defined(__aarch64__)
+#define PANEL 16
+#define TILE 6 /* 24 of 32 */
+#else
+#define PANEL 16
+#define TILE 2 /* 8 of 16 */
+#endif
+
+#define VECTORS (PANEL / VECTOR_WIDTH)
+#define DEPTH_BLOCK 256
+#define A_STRIDE (DEPTH_BLOCK + 16)
+#define ROW_BLOCK 224              /* packed A of one block of K stays in a 1 MiB cache */
+#define COLUMN_BLOCK (256 / PANEL) /* panels */
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t quotient_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t packed_count(int64_t depth, int64_t columns) {
+    return depth * quotient_up(columns, PANEL) * PANEL;
+}
+
+/* Where the block of K from `depth_first` on begins for a panel. */
+static int64_t packed_offset(int64_t depth, int64_t columns, int64_t depth_first, int64_t panel) {
+    const int64_t in_block = least(DEPTH_BLOCK, depth - depth_first);
+    return depth_first * quotient_up(columns, PANEL) * PANEL + panel * in_block * PANEL;
+}
+
+/* One panel's block of K. Columns go one after the other: with rows a power of two apart, a column
+ * at a time misses less. */
+static void pack_panel(const float *b, int64_t stride, int64_t depth, int64_t width,
+                       float *packed) {
+    for (int64_t n = 0; n < width; n++) {
+        for (int64_t k = 0; k < depth; k++) {
+            packed[k * PANEL + n] = b[n * stride + k];
+        }
+    }
+    for (int64_t n = width; n < PANEL; n++) {
+        for (int64_t k = 0; k < depth; k++) {
+            packed[k * PANEL + n] = 0;
+        }
+    }
+}
+
+static void pack_panel_rows(const float *b, int64_t stride, int64_t depth, int64_t width,
+                            float *packed) {
+    for (int64_t k = 0; k < depth; k++) {
+        memcpy(packed + k * PANEL, b + k * stride, (size_t)width * sizeof(float));
+        for (int64_t n = width; n < PANEL; n++) {
+            packed[k * PANEL + n] = 0;
+        }
+    }
+}
+
+static void pack_columns(const float *b, int64_t stride, int64_t depth, int64_t columns,
+                         float *packed) {
+    for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
+        for (int64_t n = 0; n < columns; n += PANEL) {
+            pack_panel(b + n * stride + k, stride, least(DEPTH_BLOCK, depth - k),
+                       least(PANEL, columns - n),
+                       packed + packed_offset(depth, columns, k, n / PANEL));
+        }
+    }
+}
+
+static void pack_rows(const float *b, int64_t stride, int64_t depth, int64_t columns,
+                      float *packed) {
+    for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
+        for (int64_t n = 0; n < columns; n += PANEL) {
+            pack_panel_rows(b + k * stride + n, stride, least(DEPTH_BLOCK, depth - k),
+                            least(PANEL, columns - n),
+                            packed + packed_offset(depth, columns, k, n / PANEL));
+        }
+    }
+}
+
+static int64_t gemm_scratch(int64_t rows, int64_t depth) {
+    const int64_t block = least(rows, ROW_BLOCK);
+    const int64_t row_buffer = quotient_up(depth, LANES) * LANES;
+    return row_buffer + block * quotient_up(depth, DEPTH_BLOCK) * A_STRIDE +
+           block * COLUMN_BLOCK * PANEL;
+}
+
+/* sums [rows,PANEL] += a [rows,A_STRIDE] · b [depth,PANEL]; `rows` is a constant wherever it is
+ * called. */
+INLINE void multiply(int rows, int64_t depth, const float *a, const float *b, float *sums,
+                     bool fresh) {
+    vf sum[TILE][VECTORS];
+    UNROLLED
+    for (int r = 0; r < rows; r++) {
+        UNROLLED
+        for (int v = 0; v < VECTORS; v++) {
+            sum[r][v] = fresh ? (vf){0} : load(sums + r * PANEL + v * VECTOR_WIDTH);
+        }
+    }
+    for (int64_t k = 0; k < depth; k++) {
+        vf column[VECTORS];
+        UNROLLED
+        for (int v = 0; v < VECTORS; v++) {
+            column[v] = load(b + v * VECTOR_WIDTH);
+        }
+        UNROLLED
+        for (int r = 0; r < rows; r++) {
+            const vf factor = splat(a[r * A_STRIDE]);
+            UNROLLED
+            for (int v = 0; v < VECTORS; v++) {
+                sum[r][v] = factor * column[v] + sum[r][v];
+            }
+        }
+        a++;
+        b += PANEL;
+    }
+    UNROLLED
+    for (int r = 0; r < rows; r++) {
+        UNROLLED
+        for (int v = 0; v < VECTORS; v++) {
+            store(sums + r * PANEL + v * VECTOR_WIDTH, sum[r][v]);
+        }
+    }
+}
+
+#define MULTIPLY(rows)                                                                      \
+    static void multiply_##rows(int64_t depth, const float *a, const float *b, float *sums, \
+                                bool fresh) {                                               \
+        if (fresh) {                                                                        \
+            multiply(rows, depth, a, b, sums, true);                                        \
+        } else {                                                                            \
+            multiply(rows, depth, a, b, sums, false);                                       \
+        }                                                                                   \
+    }
+
+MULTIPLY(1)
+MULTIPLY(2)
+#if TILE > 2
+MULTIPLY(3)
+MULTIPLY(4)
+MULTIPLY(5)
+MULTIPLY(6)
+#endif
+#if TILE > 6
+MULTIPLY(7)
+MULTIPLY(8)
+MULTIPLY(9)
+MULTIPLY(10)
+MULTIPLY(11)
+MULTIPLY(12)
+MULTIPLY(13)
+MULTIPLY(14)
+#endif
+
+static void (*const multiplies[TILE + 1])(int64_t, const float *, const float *, float *, bool) = {
+    NULL,        multiply_1,  multiply_2,
+#if TILE > 2
+    multiply_3,  multiply_4,  multiply_5,  multiply_6,
+#endif
+#if TILE > 6
+    multiply_7,  multiply_8,  multiply_9,  multiply_10,
+    multiply_11, multiply_12, multiply_13, multiply_14,
+#endif
+};
+
+/* The finished sums of one tile on their way to y: scale, bias, activation, residual. */
+INLINE void finish_with(enum activation activation, const struct vector_gemm *g, int64_t row,
+                        int64_t rows, int64_t column, const float *sums) {
+    const int64_t width = least(PANEL, g->columns - column);
+    float bias[PANEL] = {0};
+    if (g->bias != NULL) {
+        memcpy(bias, g->bias + column, (size_t)width * sizeof(float));
+    }
+    const vf scale = splat(g->scale);
+    for (int64_t r = row; r < row + rows; r++, sums += PANEL) {
+        float *y = g->y + r * g->y_stride + column;
+        const float *residual = g->residual != NULL ? g->residual + r * g->y_stride + column : NULL;
+        for (int v = 0; v < PANEL; v += VECTOR_WIDTH) {
+            vf value = apply(activation, load(sums + v) * scale + load(bias + v));
+            if (width - v >= VECTOR_WIDTH) {
+                value = residual != NULL ? value + load(residual + v) : value;
+                store(y + v, value);
+            } else if (width > v) {
+                float part[VECTOR_WIDTH];
+                store(part, value);
+                for (int64_t n = 0; n < width - v; n++) {
+                    y[v + n] = residual != NULL ? part[n] + residual[v + n] : part[n];
+                }
+            }
+        }
+    }
+}
+
+static void finish(const struct vector_gemm *g, int64_t row, int64_t rows, int64_t column,
+                   const float *sums) {
+    switch (g->activation) {
+    case ACTIVATION_RELU:
+        finish_with(ACTIVATION_RELU, g, row, rows, column, sums);
+        break;
+    case ACTIVATION_GELU_ERF:
+        finish_with(ACTIVATION_GELU_ERF, g, row, rows, column, sums);
+        break;
+    case ACTIVATION_GELU_TANH:
+        finish_with(ACTIVATION_GELU_TANH, g, row, rows, column, sums);
+        break;
+    case ACTIVATION_TANH:
+        finish_with(ACTIVATION_TANH, g, row, rows, column, sums);
+        break;
+    case ACTIVATION_SIGMOID:
+        finish_with(ACTIVATION_SIGMOID, g, row, rows, column, sums);
+        break;
+    case ACTIVATION_NONE:
+    case ACTIVATION_COUNT:
+        finish_with(ACTIVATION_NONE, g, row, rows, column, sums);
+        break;
+    }
+}
+
+static void pack_block(const struct vector_gemm *g, int64_t row, int64_t rows, float *a,
+                       float *buffer) {
+    for (int64_t r = 0; r < rows; r++) {
+        const float *from = g->row(g->source, row + r, buffer);
+        for (int64_t k = 0; k < g->depth; k += DEPTH_BLOCK) {
+            memcpy(a + (k / DEPTH_BLOCK * rows + r) * A_STRIDE, from + k,
+                   (size_t)least(DEPTH_BLOCK, g->depth - k) * sizeof(float));
+        }
+    }
+}
+
+/* One block of rows times the panels first..last−1 (at most COLUMN_BLOCK of them). */
+static void multiply_block(const struct vector_gemm *g, int64_t row, int64_t rows, int64_t first,
+                           int64_t last, const float *a, float *sums) {
+    const int64_t tiles = quotient_up(rows, TILE);
+    for (int64_t k = 0; k < g->depth; k += DEPTH_BLOCK) {
+        const int64_t depth = least(DEPTH_BLOCK, g->depth - k);
+        for (int64_t panel = first; panel < last; panel++) {
+            const float *b = g->packed + packed_offset(g->depth, g->columns, k, panel);
+            float *panel_sums = sums + (panel - first) * rows * PANEL;
+            for (int64_t tile = 0; tile < tiles; tile++) {
+                const int64_t from = tile * rows / tiles; /* tiles of nearly the same height */
+                const int64_t height = (tile + 1) * rows / tiles - from;
+                multiplies[height](depth, a + (k / DEPTH_BLOCK * rows + from) * A_STRIDE, b,
+                                   panel_sums + from * PANEL, k == 0);
+                if (k + depth == g->depth) {
+                    finish(g, row + from, height, panel * PANEL, panel_sums + from * PANEL);
+                }
+            }
+        }
+    }
+}
+
+static void gemm(const struct vector_gemm *g, int64_t first_row, int64_t last_row, int64_t first,
+                 int64_t last, float *scratch) {
+    const int64_t blocks = quotient_up(last_row - first_row, ROW_BLOCK);
+    float *buffer = scratch;
+    float *a = buffer + quotient_up(g->depth, LANES) * LANES;
+    for (int64_t block = 0; block < blocks; block++) {
+        const int64_t row = first_row + block * (last_row - first_row) / blocks;
+        const int64_t rows = first_row + (block + 1) * (last_row - first_row) / blocks - row;
+        float *sums = a + rows * quotient_up(g->depth, DEPTH_BLOCK) * A_STRIDE;
+        pack_block(g, row, rows, a, buffer);
+        for (int64_t panel = first; panel < last; panel += COLUMN_BLOCK) {
+            multiply_block(g, row, rows, panel, least(panel + COLUMN_BLOCK, last), a, sums);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+#define VECTOR_WIDTH 16
+#define VECTOR_NAME vector_avx512
+#include "kernels/vector/variant.h"
