@@ -67,12 +67,38 @@ static shoal_status describe_node(const struct executor *executor, const struct 
                            node->param_count, executor->options.threads, out, error);
 }
 
+static bool types_equal(const struct tensor_type *a, const struct tensor_type *b, int count) {
+    for (int i = 0; i < count; i++) {
+        if (a[i].dtype != b[i].dtype || !shape_equal(&a[i].shape, &b[i].shape)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool attrs_equal(const struct op_attrs *a, const struct op_attrs *b) {
+    return a->activation == b->activation && memcmp(&a->epsilon, &b->epsilon, sizeof(float)) == 0 &&
+           memcmp(&a->scale, &b->scale, sizeof(float)) == 0 && a->heads == b->heads &&
+           memcmp(a->stride, b->stride, sizeof a->stride) == 0 &&
+           memcmp(a->pad, b->pad, sizeof a->pad) == 0 &&
+           memcmp(a->dilation, b->dilation, sizeof a->dilation) == 0 && a->groups == b->groups &&
+           a->index == b->index && a->transpose_a == b->transpose_a &&
+           a->transpose_b == b->transpose_b;
+}
+
+/* Outputs follow from the rest, threads are the same for all. */
+static bool descs_equal(const struct kernel_desc *a, const struct kernel_desc *b) {
+    return a->op == b->op && a->input_count == b->input_count && a->param_count == b->param_count &&
+           attrs_equal(&a->attrs, &b->attrs) && types_equal(a->inputs, b->inputs, a->input_count) &&
+           types_equal(a->params, b->params, a->param_count);
+}
+
 /* Layers repeat: a model of hundreds of nodes needs about ten kernels. */
 static shoal_status kernel_for(struct executor *executor, const struct kernel_desc *desc,
                                const struct kernel_choice *choice, const struct kernel **out,
                                struct shoal_error *error) {
     for (uint32_t i = 0; i < executor->kernel_count; i++) {
-        if (memcmp(&executor->descs[i], desc, sizeof *desc) == 0) {
+        if (descs_equal(&executor->descs[i], desc)) {
             *out = executor->kernels[i];
             return SHOAL_OK;
         }
@@ -80,7 +106,7 @@ static shoal_status kernel_for(struct executor *executor, const struct kernel_de
     struct kernel *kernel = NULL;
     TRY(choose_set(choice, desc)->create(desc, &kernel, error));
     executor->kernels[executor->kernel_count] = kernel;
-    memcpy(&executor->descs[executor->kernel_count], desc, sizeof *desc);
+    executor->descs[executor->kernel_count] = *desc;
     executor->kernel_count++;
     *out = kernel;
     return SHOAL_OK;
@@ -95,8 +121,7 @@ static shoal_status create_kernels(struct executor *executor, const struct kerne
     }
     for (uint32_t i = 0; i < executor->node_count; i++) {
         struct executor_node *node = &executor->nodes[i];
-        struct kernel_desc desc;
-        memset(&desc, 0, sizeof desc);
+        struct kernel_desc desc = {0};
         shoal_status status = describe_node(executor, node->node, &desc, error);
         if (status == SHOAL_OK) {
             status = kernel_for(executor, &desc, choice, &node->kernel, error);
