@@ -1,26 +1,30 @@
 /*
- * Interface 3: transport. An endpoint sends and receives whole messages (wire/message.h) to and from
- * devices by name. Implementations: inproc (threads of one process), zmq (ROUTER/DEALER, CURVE,
- * ZAP allow-list). One conformance suite, transport/conformance.h, runs on all.
+ * Interface 3: transport. An endpoint sends and receives whole messages (wire/message.h) to and
+ * from devices by name. Implementations: inproc (threads of one process), zmq (ROUTER/DEALER,
+ * CURVE, ZAP allow-list). One conformance suite, transport/conformance.h, runs on all.
  *
  * Rules that every implementation keeps:
- *  1. A peer's name comes from authentication (the allow-list maps public keys to names), never from
- *     the bytes it sends. Strangers get nothing, cost nothing, and are logged once.
- *  2. A connection carries messages both ways, so a device that only dials needs no port of its own.
- *     The first message on it is HELLO with the format version; another version is refused, naming both.
- *  3. Messages of one sender arrive in order, whole, at most once. A message is lost only with its peer.
- *  4. Flow control: a *data* message (wire kind ACTIVATION, RESULT or PROBE) costs one credit of the receiver; a receiver grants
- *     options.window credits to each peer and gives one back when the message is freed
- *     (transport_message_free). So at most window data messages per peer are anywhere underway.
- *     Control messages need no credit but are limited in size (64 KiB unless options.control_bytes says otherwise)
- *     and number underway (256).
+ *  1. A peer's name comes from authentication (the allow-list maps public keys to names), never
+ * from the bytes it sends. Strangers get nothing, cost nothing, and are logged once.
+ *  2. A connection carries messages both ways, so a device that only dials needs no port of its
+ * own. The first message on it is HELLO with the format version; another version is refused, naming
+ * both.
+ *  3. Messages of one sender arrive in order, whole, at most once. A message is lost only with its
+ * peer.
+ *  4. Flow control: a *data* message (wire kind ACTIVATION, RESULT or PROBE) costs one credit of
+ * the receiver; a receiver grants options.window credits to each peer and gives one back when the
+ * message is freed (transport_message_free). So at most window data messages per peer are anywhere
+ * underway. Control messages need no credit but are limited in size (64 KiB unless
+ * options.control_bytes says otherwise) and number underway (256).
  *  5. Every wait has a deadline. Nothing blocks without one.
- *  6. Peers are pinged; one that is silent for options.lost_after_ns, or whose connection closes, is reported once as lost.
- *     Its later messages (same connection) are dropped; connecting again makes it a new peer.
+ *  6. Peers are pinged; one that is silent for options.lost_after_ns, or whose connection closes,
+ * is reported once as lost. Its later messages (same connection) are dropped; connecting again
+ * makes it a new peer.
  *
- * Threads: one I/O thread of the implementation owns all sockets; it allocates nothing per message in
- * steady state beyond what libraries do (messages come from a pool). All functions below are called by
- * one owner thread, except transport_message_free and transport_interrupt, which any thread may call.
+ * Threads: one I/O thread of the implementation owns all sockets; it allocates nothing per message
+ * in steady state beyond what libraries do (messages come from a pool). All functions below are
+ * called by one owner thread, except transport_message_free and transport_interrupt, which any
+ * thread may call.
  */
 #ifndef TRANSPORT_TRANSPORT_H
 #define TRANSPORT_TRANSPORT_H
@@ -72,12 +76,12 @@ struct transport_stats {
 };
 
 struct transport_options {
-    const char *name;          /* this device */
-    uint32_t window;           /* credits granted to each peer; 0 = 2 */
-    size_t message_bytes;      /* largest data message accepted; 0 = 64 MiB */
-    size_t control_bytes;      /* largest control message accepted; 0 = 64 KiB */
-    uint64_t ping_ns;          /* 0 = 250 ms */
-    uint64_t lost_after_ns;    /* 0 = 3 s */
+    const char *name;       /* this device */
+    uint32_t window;        /* credits granted to each peer; 0 = 2 */
+    size_t message_bytes;   /* largest data message accepted; 0 = 64 MiB */
+    size_t control_bytes;   /* largest control message accepted; 0 = 64 KiB */
+    uint64_t ping_ns;       /* 0 = 250 ms */
+    uint64_t lost_after_ns; /* 0 = 3 s */
 };
 
 struct transport;
@@ -85,31 +89,38 @@ struct transport;
 struct transport_ops {
     const char *name; /* "inproc", "zmq" */
 
-    /* Errors: INVALID (own name, unknown key format), BUSY (already connected), IO. Returns at once; PEER_UP follows, or PEER_LOST. */
-    shoal_status (*connect)(struct transport *t, const char *peer, const char *address, const char *public_key,
-                            struct shoal_error *error);
+    /* Errors: INVALID (own name, unknown key format), BUSY (already connected), IO. Returns at
+     * once; PEER_UP follows, or PEER_LOST. */
+    shoal_status (*connect)(struct transport *t, const char *peer, const char *address,
+                            const char *public_key, struct shoal_error *error);
     /* Orderly: what was sent is flushed (bounded by 1 s), the peer sees PEER_LOST "left". */
     shoal_status (*disconnect)(struct transport *t, const char *peer, struct shoal_error *error);
 
     /*
-     * Takes the message on OK. Never blocks. Errors: BUSY (data without credit, or too many control messages underway:
-     * TRANSPORT_WRITABLE follows), PEER_LOST (not up), INVALID (too large). On error the message stays the caller's.
+     * Takes the message on OK. Never blocks. Errors: BUSY (data without credit, or too many control
+     * messages underway: TRANSPORT_WRITABLE follows), PEER_LOST (not up), INVALID (too large). On
+     * error the message stays the caller's.
      */
     shoal_status (*send)(struct transport *t, const char *peer, struct transport_message *message,
                          struct shoal_error *error);
 
     /* Errors: TIMEOUT (deadline on the system's monotonic clock), CLOSED. */
-    shoal_status (*next)(struct transport *t, unsigned want, uint64_t deadline_ns, struct transport_event *out,
-                         struct shoal_error *error);
+    shoal_status (*next)(struct transport *t, unsigned want, uint64_t deadline_ns,
+                         struct transport_event *out, struct shoal_error *error);
 
     shoal_status (*message_new)(struct transport *t, size_t size, struct transport_message **out,
                                 struct shoal_error *error);
-    void (*message_free)(struct transport *t, struct transport_message *message); /* NULL allowed; gives the credit back */
-    void (*interrupt)(struct transport *t);                                     /* async-signal-safe */
+    void (*message_free)(
+        struct transport *t,
+        struct transport_message *message); /* NULL allowed; gives the credit back */
+    void (*interrupt)(struct transport *t); /* async-signal-safe */
 
-    bool (*peer_stats)(const struct transport *t, const char *peer, struct transport_peer_stats *out);
+    bool (*peer_stats)(const struct transport *t, const char *peer,
+                       struct transport_peer_stats *out);
     void (*stats)(const struct transport *t, struct transport_stats *out);
-    const char *(*address)(const struct transport *t); /* where it listens, e.g. "tcp://127.0.0.1:40123"; NULL if it only dials */
+    const char *(*address)(
+        const struct transport
+            *t); /* where it listens, e.g. "tcp://127.0.0.1:40123"; NULL if it only dials */
 
     /* Orderly to all peers, then frees. Messages still held by the caller must be freed before. */
     void (*destroy)(struct transport *t);
