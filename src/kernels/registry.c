@@ -4,14 +4,18 @@
 #include "base/memory.h"
 #include "kernels/blas/blas.h"
 #include "kernels/isa.h"
+#include "kernels/onednn/onednn.h"
 
 #include <string.h>
 
-/* Preference by instruction set, from docs/rationale/0002-kernels-bits-and-speed.md. */
-static const struct kernel_ops *const sets[] = {&kernel_blas_ops, &kernel_reference_ops, NULL};
+/* Orders of preference, from docs/rationale/0002-kernels-bits-and-speed.md. */
+static const struct kernel_ops *const onednn_first[] = {&kernel_onednn_ops, &kernel_blas_ops,
+                                                        &kernel_reference_ops, NULL};
+static const struct kernel_ops *const blas_first[] = {&kernel_blas_ops, &kernel_onednn_ops,
+                                                      &kernel_reference_ops, NULL};
 
 const struct kernel_ops *const *kernel_sets(void) {
-    return sets;
+    return isa_current() == ISA_AVX512 ? onednn_first : blas_first;
 }
 
 const struct kernel_ops *kernel_set_find(const char *name) {

@@ -15,6 +15,9 @@
 const struct kernel_ops *const *kernel_sets(void);
 const struct kernel_ops *kernel_set_find(const char *name); /* NULL if unknown */
 
+/* The libraries whose versions decide bits: "onednn 2.6.3, openblas 0.3.21". */
+const char *kernel_libraries(void);
+
 /* key → set name; grows only. */
 struct kernel_choice;
 

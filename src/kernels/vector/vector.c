@@ -24,7 +24,9 @@ void vector_parallel(int count, void (*work)(void *context, int index, int count
         return;
     }
     /* A loop rather than a region: it stays complete when OpenMP grants fewer threads. */
+#ifdef _OPENMP
 #pragma omp parallel for schedule(static, 1) num_threads(count)
+#endif
     for (int index = 0; index < count; index++) {
         work(context, index, count);
     }
