@@ -1,0 +1,211 @@
+/* A directory of files as one model. */
+#include "formats/hf.h"
+
+#include "base/memory.h"
+#include "formats/safetensors.h"
+#include "platform/file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct hf_model {
+    struct model_config config;
+    struct hf_labels labels;
+    struct image_preprocess preprocess;
+    struct weight_source *weights;
+    char *note;
+};
+
+static shoal_status make_path(const char *directory, const char *name, char **out,
+                              struct shoal_error *error) {
+    *out = mem_format("%s/%s", directory, name);
+    return *out != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", directory);
+}
+
+static bool has_file(const char *directory, const char *name) {
+    char *path = mem_format("%s/%s", directory, name);
+    const bool found = path != NULL && file_exists(path);
+    mem_free(path);
+    return found;
+}
+
+/* The last part of the directory's path, made printable. */
+static void set_name(const char *directory, struct model_config *config) {
+    size_t end = strlen(directory);
+    while (end > 0 && directory[end - 1] == '/') {
+        end--;
+    }
+    size_t start = end;
+    while (start > 0 && directory[start - 1] != '/') {
+        start--;
+    }
+    (void)snprintf(config->name, sizeof config->name, "%.*s", (int)(end - start),
+                   directory + start);
+    for (char *at = config->name; *at != '\0'; at++) {
+        if (*at < ' ' || *at > '~') {
+            *at = '_';
+        }
+    }
+    if (config->name[0] == '\0') {
+        (void)snprintf(config->name, sizeof config->name, "%s", model_family_name(config->family));
+    }
+}
+
+static shoal_status read_config(const char *directory, struct hf_model *model,
+                                struct shoal_error *error) {
+    char *path = NULL, *text = NULL;
+    size_t size = 0;
+    TRY(make_path(directory, "config.json", &path, error));
+    shoal_status status = file_read(path, HF_JSON_LIMIT, &text, &size, error);
+    if (status == SHOAL_OK) {
+        status = hf_config_parse(text, size, &model->config, &model->labels, error);
+        if (status != SHOAL_OK) {
+            (void)error_wrap(error, status, "%s", path);
+        }
+    }
+    mem_free(text);
+    mem_free(path);
+    if (status == SHOAL_OK) {
+        set_name(directory, &model->config);
+    }
+    return status;
+}
+
+static shoal_status check_pictures(const struct hf_model *model, const char *path,
+                                   struct shoal_error *error) {
+    int32_t height = 0, width = 0;
+    if (image_preprocess_size(&model->preprocess, &height, &width) &&
+        (height != model->config.image_size || width != model->config.image_size)) {
+        return error_set(error, SHOAL_MISMATCH,
+                         "%s: makes pictures of %d×%d, but image_size in config.json is %lld", path,
+                         height, width, (long long)model->config.image_size);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status read_preprocess(const char *directory, struct hf_model *model,
+                                    struct shoal_error *error) {
+    if (!has_file(directory, "preprocessor_config.json")) {
+        hf_preprocess_default(&model->config, &model->preprocess);
+        model->note =
+            mem_format("%s: no preprocessor_config.json; pictures are prepared as published %s "
+                       "models want it",
+                       directory, model->preprocess.do_center_crop ? "DeiT" : "ViT");
+        return model->note != NULL ? SHOAL_OK
+                                   : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", directory);
+    }
+    char *path = NULL, *text = NULL;
+    size_t size = 0;
+    TRY(make_path(directory, "preprocessor_config.json", &path, error));
+    shoal_status status = file_read(path, HF_JSON_LIMIT, &text, &size, error);
+    if (status == SHOAL_OK) {
+        status = hf_preprocess_parse(text, size, model->config.family, &model->preprocess, error);
+        if (status != SHOAL_OK) {
+            (void)error_wrap(error, status, "%s", path);
+        }
+    }
+    if (status == SHOAL_OK) {
+        status = check_pictures(model, path, error);
+    }
+    mem_free(text);
+    mem_free(path);
+    return status;
+}
+
+/* Files of the same architecture exist with and without the model's name before the weights'. */
+static void find_prefix(struct hf_model *model) {
+    const char *prefixes[] = {model->config.prefix, "", "vit.", "deit."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        char name[MODEL_NAME_TEXT + 32];
+        (void)snprintf(name, sizeof name, "%sembeddings.cls_token", prefixes[i]);
+        if (safetensors_find(model->weights, name) != NULL) {
+            if (i > 0) {
+                (void)snprintf(model->config.prefix, sizeof model->config.prefix, "%s",
+                               prefixes[i]);
+            }
+            return;
+        }
+    }
+}
+
+static shoal_status open_weights(const char *directory, struct hf_model *model,
+                                 struct shoal_error *error) {
+    static const char single[] = "model.safetensors", index[] = "model.safetensors.index.json";
+    const bool whole = has_file(directory, single);
+    if (!whole && !has_file(directory, index)) {
+        if (has_file(directory, "pytorch_model.bin") ||
+            has_file(directory, "pytorch_model.bin.index.json")) {
+            return error_set(
+                error, SHOAL_UNSUPPORTED,
+                "%s: pytorch_model.bin holds Python objects and is not read; convert it once: "
+                "python3 -c \"import transformers as t; c = t.AutoConfig.from_pretrained('.'); "
+                "getattr(t, c.architectures[0]).from_pretrained('.').save_pretrained('.')\"",
+                directory);
+        }
+        return error_set(error, SHOAL_NOT_FOUND, "%s: neither %s nor %s is there", directory,
+                         single, index);
+    }
+    char *path = NULL;
+    TRY(make_path(directory, whole ? single : index, &path, error));
+    const shoal_status status =
+        whole ? safetensors_open((const char *const[]){path}, 1, &model->weights, error)
+              : safetensors_open_index(path, &model->weights, error);
+    mem_free(path);
+    if (status == SHOAL_OK) {
+        find_prefix(model);
+    }
+    return status;
+}
+
+shoal_status hf_open(const char *directory, struct hf_model **out, struct shoal_error *error) {
+    struct hf_model *model = mem_calloc(1, sizeof *model);
+    if (model == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", directory);
+    }
+    arena_init(&model->labels.arena);
+    shoal_status status = read_config(directory, model, error);
+    if (status == SHOAL_OK) {
+        status = read_preprocess(directory, model, error);
+    }
+    if (status == SHOAL_OK) {
+        status = open_weights(directory, model, error);
+    }
+    if (status != SHOAL_OK) {
+        hf_close(model);
+        return status;
+    }
+    *out = model;
+    return SHOAL_OK;
+}
+
+void hf_close(struct hf_model *model) {
+    if (model == NULL) {
+        return;
+    }
+    hf_labels_fini(&model->labels);
+    if (model->weights != NULL) {
+        model->weights->ops->destroy(model->weights);
+    }
+    mem_free(model->note);
+    mem_free(model);
+}
+
+const struct model_config *hf_config(const struct hf_model *model) {
+    return &model->config;
+}
+
+const char *hf_label(const struct hf_model *model, size_t index) {
+    return index < model->labels.count ? model->labels.names[index] : NULL;
+}
+
+const struct image_preprocess *hf_preprocess(const struct hf_model *model) {
+    return &model->preprocess;
+}
+
+struct weight_source *hf_weights(const struct hf_model *model) {
+    return model->weights;
+}
+
+const char *hf_note(const struct hf_model *model) {
+    return model->note;
+}
