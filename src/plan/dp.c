@@ -93,8 +93,12 @@ shoal_status plan_dp_create(const struct plan_tables *tables, const uint32_t *co
     dp->kinds = tables->kinds;
     dp->words = tables->n / 64 + 1;
     dp->min_stages = min_stages;
-    dp->max_stages = max_stages < PLAN_DP_MAX_STAGES ? max_stages : PLAN_DP_MAX_STAGES;
-    dp->max_stages = dp->max_stages < dp->n ? dp->max_stages : dp->n;
+    dp->max_stages = max_stages < dp->n ? max_stages : dp->n;
+    if (dp->max_stages > PLAN_DP_MAX_STAGES) {
+        mem_free(dp);
+        return error_set(error, SHOAL_UNSUPPORTED, "up to %" PRIu32 " stages; the planner takes %d",
+                         dp->max_stages, PLAN_DP_MAX_STAGES);
+    }
     dp->sets = 1;
     for (uint32_t k = 0; k < dp->kinds; k++) {
         const uint32_t count = counts[k] < dp->max_stages ? counts[k] : dp->max_stages;
@@ -548,4 +552,32 @@ void plan_dp_chain(struct plan_dp *dp, uint32_t stage_count, struct plan_chain *
         v = u;
         end = start;
     }
+}
+
+shoal_status plan_dp_best(struct plan_dp *dp, const struct plan_tables *weights, double *bottleneck,
+                          struct plan_chain *chain, struct shoal_error *error) {
+    double least;
+    TRY(plan_dp_bottleneck(dp, (double)INFINITY, &least, error));
+    if (!isfinite(least)) {
+        *bottleneck = least;
+        return SHOAL_OK;
+    }
+    double best[PLAN_DP_MAX_STAGES + 1];
+    struct shoal_error why = {.text = ""};
+    const shoal_status status = plan_dp_least_sum(dp, least, weights, best, &why);
+    if (status == SHOAL_OK) {
+        uint32_t stages = 1;
+        while (!isfinite(best[stages])) {
+            stages++;
+            ASSERT(stages <= PLAN_DP_MAX_STAGES);
+        }
+        plan_dp_chain(dp, stages, chain);
+    } else if (status == SHOAL_UNSUPPORTED) {
+        const bool found = plan_dp_fewest(dp, least, chain);
+        ASSERT(found);
+    } else {
+        return error_set(error, status, "%s", why.text);
+    }
+    *bottleneck = least;
+    return SHOAL_OK;
 }

@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define PLAN_DP_MAX_KINDS 64
-#define PLAN_DP_MAX_STAGES 64
+#define PLAN_DP_MAX_STAGES 256
 #define PLAN_DP_MAX_SEGMENTS 1024
 
 /* One set of tables; owned by whoever made it with plan_tables_init. */
@@ -90,5 +90,14 @@ NODISCARD shoal_status plan_dp_least_sum(struct plan_dp *dp, double bound,
                                          const struct plan_tables *weights, double *best,
                                          struct shoal_error *error);
 void plan_dp_chain(struct plan_dp *dp, uint32_t stage_count, struct plan_chain *out);
+
+/*
+ * plan_dp_bottleneck, then of the chains that attain it one of fewest stages, then of least sum of
+ * weights (left out where there are too many states for it). *chain is set only if *bottleneck is
+ * finite. Errors: NO_MEMORY.
+ */
+NODISCARD shoal_status plan_dp_best(struct plan_dp *dp, const struct plan_tables *weights,
+                                    double *bottleneck, struct plan_chain *chain,
+                                    struct shoal_error *error);
 
 #endif

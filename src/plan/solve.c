@@ -284,34 +284,17 @@ static bool any_binding(const struct solver *solver) {
 static shoal_status solve_throughput(struct solver *solver, struct answer *answer,
                                      struct shoal_error *error) {
     double b0;
-    TRY(plan_dp_bottleneck(solver->dp, (double)INFINITY, &b0, error));
+    struct plan_chain chain;
+    TRY(plan_dp_best(solver->dp, &solver->latency, &b0, &chain, error));
     if (!isfinite(b0)) {
         return SHOAL_OK;
     }
-    struct plan_chain chain;
-    if (any_binding(solver)) {
-        /* The optimum without host bounds may already keep them: then it is the optimum with them.
-         */
-        ASSERT(plan_dp_fewest(solver->dp, b0, &chain));
-        TRY(keep_if_better(solver, &chain, answer, error));
-        if (answer->placement.bottleneck_s > b0) {
-            return solve_hosts(solver, b0, answer, error);
-        }
-        answer->found = false;
-    }
-    double best[PLAN_DP_MAX_STAGES + 1];
-    struct shoal_error too_many;
-    const shoal_status status =
-        plan_dp_least_sum(solver->dp, b0, &solver->latency, best, &too_many);
-    if (status == SHOAL_OK && !any_binding(solver)) {
-        plan_dp_chain(solver->dp, least_of(best, DBL_MAX), &chain);
-    } else if (status == SHOAL_OK || status == SHOAL_UNSUPPORTED) { /* no second criterion then */
-        ASSERT(plan_dp_fewest(solver->dp, b0, &chain));
-    } else {
-        return error_set(error, status, "%s", too_many.text);
-    }
     TRY(keep_if_better(solver, &chain, answer, error));
-    ASSERT(answer->placement.bottleneck_s == b0);
+    if (answer->placement.bottleneck_s >
+        b0) { /* only a host's load can be more than the tables say */
+        ASSERT(any_binding(solver));
+        return solve_hosts(solver, b0, answer, error);
+    }
     answer->lower_bound_s = b0;
     answer->exact = true;
     return SHOAL_OK;
