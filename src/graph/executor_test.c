@@ -233,6 +233,41 @@ static void test_live_values_never_overlap(void **state) {
     assert_true(in_place > 100); /* aliasing was exercised */
 }
 
+/* y = x0·wᵀ + x1, read from one value twice or from two values with the same bytes */
+static void run_residual(bool same, float result[BATCH * 8]) {
+    struct graph *graph = NULL;
+    graph_value_id x[2], y = 0;
+    graph_param_id w = 0;
+    const struct tensor_type type = {DTYPE_F32, SHAPE(GRAPH_BATCH, 8)};
+    const struct graph_part part = {"w", SHAPE(8, 8)};
+    assert_int_equal(graph_create(&graph, NULL), SHOAL_OK);
+    assert_int_equal(graph_add_input(graph, "x0", type, &x[0], NULL), SHOAL_OK);
+    assert_int_equal(graph_add_input(graph, "x1", type, &x[1], NULL), SHOAL_OK);
+    x[1] = same ? x[0] : x[1];
+    assert_int_equal(graph_add_param(graph, "w", (struct tensor_type){DTYPE_F32, SHAPE(8, 8)},
+                                     GRAPH_FILL_NORMAL, &part, 1, &w, NULL),
+                     SHOAL_OK);
+    assert_int_equal(graph_add_node(graph, "y", OP_LINEAR, NULL, GRAPH_F, x, 2, &w, 1, &y, NULL),
+                     SHOAL_OK);
+    assert_int_equal(graph_mark_output(graph, y, NULL), SHOAL_OK);
+    struct stage stage = make_stage(graph, 1, 1);
+    for (int i = 0; i < 2; i++) {
+        fill_input(executor_slot_tensor(stage.slot, x[i]), 1);
+    }
+    run(&stage);
+    memcpy(result, executor_slot_tensor(stage.slot, y).data, BATCH * 8 * sizeof(float));
+    destroy_stage(&stage);
+    graph_destroy(graph);
+}
+
+static void test_a_value_read_twice_is_not_overwritten_by_its_reader(void **state) {
+    (void)state;
+    float same[BATCH * 8], apart[BATCH * 8];
+    run_residual(true, same);
+    run_residual(false, apart);
+    assert_memory_equal(same, apart, sizeof same);
+}
+
 /* x → a → b → c, each [BATCH,8]; x is read again by c */
 static struct graph *chain(void) {
     struct graph *graph = NULL;
@@ -594,6 +629,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_graphs_give_the_same_however_they_are_cut),
         cmocka_unit_test(test_live_values_never_overlap),
+        cmocka_unit_test(test_a_value_read_twice_is_not_overwritten_by_its_reader),
         cmocka_unit_test(test_a_value_that_passes_through_is_one_buffer_and_kept),
         cmocka_unit_test(test_memory_is_what_was_promised),
         cmocka_unit_test(test_a_step_allocates_nothing),
