@@ -498,7 +498,7 @@ static void test_simulated_pipelines(void **unused) {
     const uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
     const uint64_t count = text != NULL ? 1 : 3000;
     for (uint64_t seed = first; seed < first + count; seed++) {
-        simulate(seed); /* on failure: SHOAL_SEED=<seed> run_test */
+        simulate(seed); /* on failure: SHOAL_SEED=<seed> run_step_test */
     }
 }
 
