@@ -11,25 +11,23 @@
 #include "graph/executor.h"
 #include "models/model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define BATCH 2
 #define SEED 42
 
-static struct kernel_choice *reference;
+static struct kernel_choice *choice; /* whose default a test sets */
 
 static int setup(void **state) {
     (void)state;
-    return kernel_choice_create(&reference, NULL) == SHOAL_OK &&
-                   kernel_choice_set_default(reference, "reference", NULL) == SHOAL_OK
-               ? 0
-               : -1;
+    return kernel_choice_create(&choice, NULL) == SHOAL_OK ? 0 : -1;
 }
 
 static int teardown(void **state) {
     (void)state;
-    kernel_choice_destroy(reference);
+    kernel_choice_destroy(choice);
     return 0;
 }
 
@@ -216,7 +214,7 @@ static void free_message(struct message *message) {
 
 static void run_stage(const struct graph *graph, uint32_t first, uint32_t last,
                       struct message *message) {
-    const struct executor_options options = {first, last, BATCH, 1, reference, 0};
+    const struct executor_options options = {first, last, BATCH, 1, choice, 0};
     struct executor *executor = NULL;
     struct weight_source *source = NULL;
     struct executor_weights *weights = NULL;
@@ -267,26 +265,50 @@ static void run_split(const struct graph *graph, const uint32_t *cuts, int cut_c
     free_message(&message);
 }
 
+static void use_set(const struct kernel_ops *set) {
+    assert_int_equal(kernel_choice_set_default(choice, set->name, NULL), SHOAL_OK);
+}
+
 static void test_every_cut_gives_the_same_bits(void **state) {
     (void)state;
     static const char *const names[] = {"vit-test", "deit-test-distilled"};
-    for (int m = 0; m < 2; m++) {
-        struct graph *graph = build_named(names[m]);
-        float whole[BATCH * 10], parts[BATCH * 10];
-        run_split(graph, NULL, 0, whole);
-        assert_true(whole[0] != whole[10] && whole[0] != whole[1]); /* says something */
-        for (uint32_t cut = 1; cut < graph_segment_count(graph); cut++) {
-            run_split(graph, &cut, 1, parts);
-            assert_memory_equal(whole, parts, sizeof whole);
+    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+        use_set(*set);
+        for (int m = 0; m < 2; m++) {
+            struct graph *graph = build_named(names[m]);
+            float whole[BATCH * 10], parts[BATCH * 10];
+            run_split(graph, NULL, 0, whole);
+            assert_true(whole[0] != whole[10] && whole[0] != whole[1]); /* says something */
+            for (uint32_t cut = 1; cut < graph_segment_count(graph); cut++) {
+                run_split(graph, &cut, 1, parts);
+                assert_memory_equal(whole, parts, sizeof whole);
+            }
+            graph_destroy(graph);
         }
-        graph_destroy(graph);
     }
+}
+
+static void test_kernel_sets_agree(void **state) {
+    (void)state;
+    struct graph *graph = build_named("deit-test-distilled");
+    float expected[BATCH * 10], found[BATCH * 10];
+    use_set(&kernel_reference_ops);
+    run_split(graph, NULL, 0, expected);
+    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+        use_set(*set);
+        run_split(graph, NULL, 0, found);
+        for (int i = 0; i < BATCH * 10; i++) {
+            assert_true(fabsf(found[i] - expected[i]) < 1e-5F);
+        }
+    }
+    graph_destroy(graph);
 }
 
 static void test_every_split_in_three_gives_the_same_bits(void **state) {
     (void)state;
     struct graph *graph = build_named("deit-test-distilled");
     float whole[BATCH * 10], parts[BATCH * 10];
+    use_set(&kernel_reference_ops);
     run_split(graph, NULL, 0, whole);
     for (uint32_t a = 1; a < graph_segment_count(graph); a++) {
         for (uint32_t b = a + 1; b < graph_segment_count(graph); b++) {
@@ -310,6 +332,7 @@ int main(void) {
         cmocka_unit_test(test_weight_names_are_those_of_transformers),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_every_cut_gives_the_same_bits),
+        cmocka_unit_test(test_kernel_sets_agree),
         cmocka_unit_test(test_every_split_in_three_gives_the_same_bits),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
