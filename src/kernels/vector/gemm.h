@@ -27,8 +27,11 @@
 #endif
 
 #define VECTORS (PANEL / VECTOR_WIDTH)
+#ifndef DEPTH_BLOCK
 #define DEPTH_BLOCK 256
-#define A_STRIDE (DEPTH_BLOCK + 16)
+#endif
+#define LINE 16
+#define AHEAD 4                    /* lines of B fetched ahead per LINE steps of K */
 #define ROW_BLOCK 224              /* packed A of one block of K stays in a 1 MiB cache */
 #define COLUMN_BLOCK (256 / PANEL) /* panels */
 
@@ -98,39 +101,70 @@ static void pack_rows(const float *b, int64_t stride, int64_t depth, int64_t col
     }
 }
 
-static int64_t gemm_scratch(int64_t rows, int64_t depth) {
-    const int64_t block = least(rows, ROW_BLOCK);
-    const int64_t row_buffer = quotient_up(depth, LANES) * LANES;
-    return row_buffer + block * quotient_up(depth, DEPTH_BLOCK) * A_STRIDE +
-           block * COLUMN_BLOCK * PANEL;
+static int64_t line_up(int64_t count) {
+    return quotient_up(count, LINE) * LINE;
 }
 
-/* sums [rows,PANEL] += a [rows,A_STRIDE] · b [depth,PANEL]; `rows` is a constant wherever it is
- * called. */
+static int64_t gemm_scratch(int64_t rows, int64_t depth) {
+    const int64_t block = least(rows, ROW_BLOCK);
+    return line_up(depth) + block * line_up(depth) + block * COLUMN_BLOCK * PANEL;
+}
+
+/* One step of K: sum [rows] += a column of a times a row of b. */
+INLINE void multiply_step(int rows, const float *a, const float *b, vf sum[TILE][VECTORS]) {
+    vf column[VECTORS];
+    UNROLLED
+    for (int v = 0; v < VECTORS; v++) {
+        column[v] = load(b + v * VECTOR_WIDTH);
+    }
+    UNROLLED
+    for (int r = 0; r < rows; r++) {
+        const vf factor = splat(a[r * LINE]);
+        UNROLLED
+        for (int v = 0; v < VECTORS; v++) {
+            sum[r][v] = factor * column[v] + sum[r][v];
+        }
+    }
+}
+
+/*
+ * sums [rows,PANEL] += a [depth/LINE,rows,LINE] · b [depth,PANEL]; `rows` is a constant wherever it
+ * is called. Weights come from memory once, in the order of packing: `ahead` is where they will be
+ * wanted next.
+ */
 INLINE void multiply(int rows, int64_t depth, const float *a, const float *b, float *sums,
-                     bool fresh) {
+                     bool fresh, uintptr_t ahead) {
     vf sum[TILE][VECTORS];
     UNROLLED
     for (int r = 0; r < rows; r++) {
         UNROLLED
         for (int v = 0; v < VECTORS; v++) {
-            sum[r][v] = fresh ? (vf){0} : load(sums + r * PANEL + v * VECTOR_WIDTH);
+            sum[r][v] = (vf){0};
         }
     }
-    for (int64_t k = 0; k < depth; k++) {
-        vf column[VECTORS];
-        UNROLLED
-        for (int v = 0; v < VECTORS; v++) {
-            column[v] = load(b + v * VECTOR_WIDTH);
-        }
+    if (!fresh) {
         UNROLLED
         for (int r = 0; r < rows; r++) {
-            const vf factor = splat(a[r * A_STRIDE]);
             UNROLLED
             for (int v = 0; v < VECTORS; v++) {
-                sum[r][v] = factor * column[v] + sum[r][v];
+                sum[r][v] = load(sums + r * PANEL + v * VECTOR_WIDTH);
             }
         }
+    }
+    for (; depth >= LINE; depth -= LINE) {
+        UNROLLED
+        for (int i = 0; i < AHEAD; i++) {
+            __builtin_prefetch((const void *)(ahead + (uintptr_t)i * 64), 0, 2);
+        }
+        ahead += (uintptr_t)AHEAD * 64;
+        /* Not unrolled: compilers that see several steps at once run out of registers. */
+        _Pragma("GCC unroll 1") for (int step = 0; step < LINE; step++, b += PANEL) {
+            multiply_step(rows, a + step, b, sum);
+        }
+        a += rows * LINE;
+    }
+    for (; depth > 0; depth--) {
+        multiply_step(rows, a, b, sum);
         a++;
         b += PANEL;
     }
@@ -145,12 +179,8 @@ INLINE void multiply(int rows, int64_t depth, const float *a, const float *b, fl
 
 #define MULTIPLY(rows)                                                                      \
     static void multiply_##rows(int64_t depth, const float *a, const float *b, float *sums, \
-                                bool fresh) {                                               \
-        if (fresh) {                                                                        \
-            multiply(rows, depth, a, b, sums, true);                                        \
-        } else {                                                                            \
-            multiply(rows, depth, a, b, sums, false);                                       \
-        }                                                                                   \
+                                bool fresh, uintptr_t ahead) {                              \
+        multiply(rows, depth, a, b, sums, fresh, ahead);                                    \
     }
 
 MULTIPLY(1)
@@ -172,7 +202,8 @@ MULTIPLY(13)
 MULTIPLY(14)
 #endif
 
-static void (*const multiplies[TILE + 1])(int64_t, const float *, const float *, float *, bool) = {
+static void (*const multiplies[TILE + 1])(int64_t, const float *, const float *, float *, bool,
+                                          uintptr_t) = {
     NULL,        multiply_1,  multiply_2,
 #if TILE > 2
     multiply_3,  multiply_4,  multiply_5,  multiply_6,
@@ -236,13 +267,52 @@ static void finish(const struct vector_gemm *g, int64_t row, int64_t rows, int64
     }
 }
 
+/* The lines of y that finish will write: fetched while the last products are computed. */
+static void expect(const struct vector_gemm *g, int64_t row, int64_t rows, int64_t column) {
+    for (int64_t r = row; r < row + rows; r++) {
+        for (int64_t n = column; n < least(column + PANEL, g->columns); n += LINE) {
+            __builtin_prefetch(g->y + r * g->y_stride + n, 1, 3);
+        }
+    }
+}
+
+struct tile {
+    int64_t from, height; /* rows of the block */
+};
+
+/* Tiles of nearly the same height: no small one is left over at the end. */
+static struct tile tile_at(int64_t index, int64_t tiles, int64_t rows) {
+    const int64_t from = index * rows / tiles;
+    return (struct tile){from, (index + 1) * rows / tiles - from};
+}
+
+/* Where a tile's part of the block of K that begins at k lies in packed A. */
+static int64_t tile_offset(const struct vector_gemm *g, int64_t rows, struct tile tile, int64_t k) {
+    return k * rows + tile.from * line_up(least(DEPTH_BLOCK, g->depth - k));
+}
+
+/* The values of one row, `from` [K], as the index-th row of a tile. */
+static void pack_row(const struct vector_gemm *g, int64_t rows, struct tile tile, int64_t index,
+                     const float *from, float *a) {
+    for (int64_t k = 0; k < g->depth; k += DEPTH_BLOCK) {
+        const int64_t depth = least(DEPTH_BLOCK, g->depth - k);
+        float *to = a + tile_offset(g, rows, tile, k) + index * LINE;
+        int64_t i = 0;
+        for (; i + LINE <= depth; i += LINE, to += tile.height * LINE) {
+            memcpy(to, from + k + i, LINE * sizeof(float));
+        }
+        memcpy(to, from + k + i, (size_t)(depth - i) * sizeof(float));
+    }
+}
+
 static void pack_block(const struct vector_gemm *g, int64_t row, int64_t rows, float *a,
                        float *buffer) {
-    for (int64_t r = 0; r < rows; r++) {
-        const float *from = g->row(g->source, row + r, buffer);
-        for (int64_t k = 0; k < g->depth; k += DEPTH_BLOCK) {
-            memcpy(a + (k / DEPTH_BLOCK * rows + r) * A_STRIDE, from + k,
-                   (size_t)least(DEPTH_BLOCK, g->depth - k) * sizeof(float));
+    const int64_t tiles = quotient_up(rows, TILE);
+    for (int64_t i = 0; i < tiles; i++) {
+        const struct tile tile = tile_at(i, tiles, rows);
+        for (int64_t index = 0; index < tile.height; index++) {
+            const float *from = g->row(g->source, row + tile.from + index, buffer);
+            pack_row(g, rows, tile, index, from, a);
         }
     }
 }
@@ -256,13 +326,18 @@ static void multiply_block(const struct vector_gemm *g, int64_t row, int64_t row
         for (int64_t panel = first; panel < last; panel++) {
             const float *b = g->packed + packed_offset(g->depth, g->columns, k, panel);
             float *panel_sums = sums + (panel - first) * rows * PANEL;
-            for (int64_t tile = 0; tile < tiles; tile++) {
-                const int64_t from = tile * rows / tiles; /* tiles of nearly the same height */
-                const int64_t height = (tile + 1) * rows / tiles - from;
-                multiplies[height](depth, a + (k / DEPTH_BLOCK * rows + from) * A_STRIDE, b,
-                                   panel_sums + from * PANEL, k == 0);
+            uintptr_t ahead = (uintptr_t)(b + depth * PANEL);
+            for (int64_t i = 0; i < tiles; i++) {
+                const struct tile tile = tile_at(i, tiles, rows);
+                float *tile_sums = panel_sums + tile.from * PANEL;
                 if (k + depth == g->depth) {
-                    finish(g, row + from, height, panel * PANEL, panel_sums + from * PANEL);
+                    expect(g, row + tile.from, tile.height, panel * PANEL);
+                }
+                multiplies[tile.height](depth, a + tile_offset(g, rows, tile, k), b, tile_sums,
+                                        k == 0, ahead);
+                ahead += (uintptr_t)(depth / LINE * AHEAD * 64);
+                if (k + depth == g->depth) {
+                    finish(g, row + tile.from, tile.height, panel * PANEL, tile_sums);
                 }
             }
         }
@@ -273,11 +348,11 @@ static void gemm(const struct vector_gemm *g, int64_t first_row, int64_t last_ro
                  int64_t last, float *scratch) {
     const int64_t blocks = quotient_up(last_row - first_row, ROW_BLOCK);
     float *buffer = scratch;
-    float *a = buffer + quotient_up(g->depth, LANES) * LANES;
+    float *a = buffer + line_up(g->depth);
     for (int64_t block = 0; block < blocks; block++) {
         const int64_t row = first_row + block * (last_row - first_row) / blocks;
         const int64_t rows = first_row + (block + 1) * (last_row - first_row) / blocks - row;
-        float *sums = a + rows * quotient_up(g->depth, DEPTH_BLOCK) * A_STRIDE;
+        float *sums = a + rows * line_up(g->depth);
         pack_block(g, row, rows, a, buffer);
         for (int64_t panel = first; panel < last; panel += COLUMN_BLOCK) {
             multiply_block(g, row, rows, panel, least(panel + COLUMN_BLOCK, last), a, sums);
