@@ -1,18 +1,21 @@
 /*
- * The model IR: a list of nodes in an order in which they can run, over values (activations) and params
- * (weights). Built by models/ and formats/, rewritten by passes and autodiff, cut by the planner.
+ * The model IR: a list of nodes in an order in which they can run, over values (activations) and
+ * params (weights). Built by models/ and formats/, rewritten by passes and autodiff, cut by the
+ * planner.
  *
- * The first dimension of an activation is usually GRAPH_BATCH, the microbatch, replaced by a number when
- * a segment is compiled. Gradients are ordinary nodes: each node carries a phase, F (forward),
+ * The first dimension of an activation is usually GRAPH_BATCH, the microbatch, replaced by a number
+ * when a segment is compiled. Gradients are ordinary nodes: each node carries a phase, F (forward),
  * B (gradient of inputs) or W (gradient of weights and update), so that schedules can place them.
  *
- * A *cut* is a place between two nodes where the forward graph may be split; a *segment* is the nodes
- * between neighbouring cuts. Segments count from 1, as on the command line. Values that cross a cut: those produced
- * (or fed) before it and read after it by forward nodes, or wanted as the graph's outputs; in order of their ids.
+ * A *cut* is a place between two nodes where the forward graph may be split; a *segment* is the
+ * nodes between neighbouring cuts. Segments count from 1, as on the command line. Values that cross
+ * a cut: those produced (or fed) before it and read after it by forward nodes, or wanted as the
+ * graph's outputs; in order of their ids.
  *
- * Training: nodes of phases B and W come after all forward nodes, and each belongs to the forward segment whose
- * gradient it computes (graph_set_gradient_segment), so that a stage has all three phases of its segments. Such nodes
- * see weights as *param values* (graph_add_param_value): values whose bytes are those of a param.
+ * Training: nodes of phases B and W come after all forward nodes, and each belongs to the forward
+ * segment whose gradient it computes (graph_set_gradient_segment), so that a stage has all three
+ * phases of its segments. Such nodes see weights as *param values* (graph_add_param_value): values
+ * whose bytes are those of a param.
  *
  * Ownership: the graph owns everything in it; pointers returned live as long as it does and are
  * invalidated by the next change. Not thread-safe while it is changed.
@@ -32,7 +35,11 @@ typedef uint32_t graph_node_id;
 enum graph_phase { GRAPH_F, GRAPH_B, GRAPH_W };
 
 /* How a param is filled when there is no file: keyed by (seed, name), the same on every device. */
-enum graph_fill { GRAPH_FILL_NORMAL /* mean 0, deviation 0.02 */, GRAPH_FILL_ZEROS, GRAPH_FILL_ONES };
+enum graph_fill {
+    GRAPH_FILL_NORMAL /* mean 0, deviation 0.02 */,
+    GRAPH_FILL_ZEROS,
+    GRAPH_FILL_ONES
+};
 
 struct graph_value {
     const char *name;
@@ -42,12 +49,13 @@ struct graph_value {
 };
 
 /*
- * A param is the concatenation along dimension 0 of parts, tensors as files name them (q, k and v of one
- * attention become one matrix). The parts' shapes differ at most in dimension 0.
+ * A param is the concatenation along dimension 0 of parts, tensors as files name them (q, k and v
+ * of one attention become one matrix). The parts' shapes differ at most in dimension 0.
  */
 struct graph_part {
     const char *name;
-    struct shape shape; /* as stored in files; its elements are laid out as in the param (extra dims of 1 may differ) */
+    struct shape shape; /* as stored in files; its elements are laid out as in the param (extra dims
+                           of 1 may differ) */
 };
 
 struct graph_param {
@@ -75,29 +83,36 @@ struct graph;
 NODISCARD shoal_status graph_create(struct graph **out, struct shoal_error *error);
 void graph_destroy(struct graph *graph);
 
-NODISCARD shoal_status graph_add_input(struct graph *graph, const char *name, struct tensor_type type,
-                                       graph_value_id *out, struct shoal_error *error);
-NODISCARD shoal_status graph_add_param(struct graph *graph, const char *name, struct tensor_type type,
-                                       enum graph_fill fill, const struct graph_part *parts, uint32_t part_count,
+NODISCARD shoal_status graph_add_input(struct graph *graph, const char *name,
+                                       struct tensor_type type, graph_value_id *out,
+                                       struct shoal_error *error);
+NODISCARD shoal_status graph_add_param(struct graph *graph, const char *name,
+                                       struct tensor_type type, enum graph_fill fill,
+                                       const struct graph_part *parts, uint32_t part_count,
                                        graph_param_id *out, struct shoal_error *error);
-/* A value that reads a param as it is, for nodes of phases B and W only. Errors: INVALID (no such param), NO_MEMORY. */
-NODISCARD shoal_status graph_add_param_value(struct graph *graph, graph_param_id param, graph_value_id *out,
-                                             struct shoal_error *error);
+/* A value that reads a param as it is, for nodes of phases B and W only. Errors: INVALID (no such
+ * param), NO_MEMORY. */
+NODISCARD shoal_status graph_add_param_value(struct graph *graph, graph_param_id param,
+                                             graph_value_id *out, struct shoal_error *error);
 /*
  * Appends a node; infers its outputs' types; out receives output_count ids. Errors: MISMATCH or
- * UNSUPPORTED, naming node, op and shapes; INVALID (an id that does not exist, a forward node after others, a
- * forward node that reads a param value); NO_MEMORY.
+ * UNSUPPORTED, naming node, op and shapes; INVALID (an id that does not exist, a forward node after
+ * others, a forward node that reads a param value); NO_MEMORY.
  */
 NODISCARD shoal_status graph_add_node(struct graph *graph, const char *name, enum op op,
                                       const struct op_attrs *attrs, enum graph_phase phase,
                                       const graph_value_id *inputs, int input_count,
-                                      const graph_param_id *params, int param_count, graph_value_id *out,
-                                      struct shoal_error *error);
-NODISCARD shoal_status graph_mark_output(struct graph *graph, graph_value_id value, struct shoal_error *error);
-/* A cut after the last node added so far. Errors: INVALID if there is no forward node since the previous cut. */
+                                      const graph_param_id *params, int param_count,
+                                      graph_value_id *out, struct shoal_error *error);
+NODISCARD shoal_status graph_mark_output(struct graph *graph, graph_value_id value,
+                                         struct shoal_error *error);
+/* A cut after the last node added so far. Errors: INVALID if there is no forward node since the
+ * previous cut. */
 NODISCARD shoal_status graph_mark_cut(struct graph *graph, struct shoal_error *error);
-/* Nodes of phases B and W added from here on belong to this segment. Errors: INVALID (no such segment). */
-NODISCARD shoal_status graph_set_gradient_segment(struct graph *graph, uint32_t segment, struct shoal_error *error);
+/* Nodes of phases B and W added from here on belong to this segment. Errors: INVALID (no such
+ * segment). */
+NODISCARD shoal_status graph_set_gradient_segment(struct graph *graph, uint32_t segment,
+                                                  struct shoal_error *error);
 
 uint32_t graph_node_count(const struct graph *graph);
 uint32_t graph_value_count(const struct graph *graph);
@@ -108,15 +123,18 @@ const struct graph_param *graph_param_get(const struct graph *graph, graph_param
 uint32_t graph_inputs(const struct graph *graph, const graph_value_id **out);
 uint32_t graph_outputs(const struct graph *graph, const graph_value_id **out);
 
-/* Forward segments: cuts + 1 (a cut after the last node opens none). Forward nodes of segment s (1-based) are [first, end). */
+/* Forward segments: cuts + 1 (a cut after the last node opens none). Forward nodes of segment s
+ * (1-based) are [first, end). */
 uint32_t graph_segment_count(const struct graph *graph);
-void graph_segment_nodes(const struct graph *graph, uint32_t segment, graph_node_id *first, graph_node_id *end);
+void graph_segment_nodes(const struct graph *graph, uint32_t segment, graph_node_id *first,
+                         graph_node_id *end);
 
 /*
- * Values crossing the cut after segment s (0: the graph's inputs; segment_count: its outputs; those of phase F), at most
- * max, in the order in which messages carry them; returns how many there are.
+ * Values crossing the cut after segment s (0: the graph's inputs; segment_count: its outputs; those
+ * of phase F), at most max, in the order in which messages carry them; returns how many there are.
  */
-uint32_t graph_crossing(const struct graph *graph, uint32_t segment, graph_value_id *out, uint32_t max);
+uint32_t graph_crossing(const struct graph *graph, uint32_t segment, graph_value_id *out,
+                        uint32_t max);
 
 /* A type with GRAPH_BATCH replaced. */
 struct tensor_type graph_resolve(struct tensor_type type, int64_t batch);
