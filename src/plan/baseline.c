@@ -109,7 +109,7 @@ static uint32_t run_pipedream(struct pipedream *dp) {
     for (uint32_t m = 1; m <= dp->stages; m++) {
         for (uint32_t j = m; j <= dp->n; j++) {
             double *best = &dp->best[m * width + j];
-            *best = m == 1 ? dp->sum[j] : (double)INFINITY;
+            *best = m == 1 ? dp->sum[j] : HUGE_VAL;
             for (uint32_t k = m - 1; k < j && m > 1; k++) {
                 const double time =
                     fmax(fmax(dp->best[(m - 1) * width + k], dp->cut[k]), dp->sum[j] - dp->sum[k]);

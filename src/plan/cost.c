@@ -93,7 +93,7 @@ shoal_status plan_check(const struct plan_problem *problem, struct shoal_error *
 
 double plan_link_seconds(const struct plan_link *link, size_t bytes) {
     if (isinf(link->alpha_s) || isinf(link->beta_s_per_byte)) {
-        return (double)INFINITY;
+        return HUGE_VAL;
     }
     return link->alpha_s + (double)bytes * link->beta_s_per_byte;
 }
@@ -276,7 +276,7 @@ shoal_status plan_evaluate(const struct plan_problem *problem, const uint32_t *e
 }
 
 void plan_best_single(const struct plan_problem *problem, double *seconds, uint32_t *device) {
-    *seconds = (double)INFINITY;
+    *seconds = HUGE_VAL;
     *device = 0;
     for (uint32_t d = 0; d < problem->device_count; d++) {
         struct plan_placement alone;
@@ -298,10 +298,10 @@ double plan_relaxed_bound(const struct plan_problem *problem) {
     double sum = 0.0, largest = 0.0, speeds = 0.0;
     double ratio[PLAN_MAX_DEVICES];
     for (uint32_t d = 0; d < problem->device_count; d++) {
-        ratio[d] = (double)INFINITY;
+        ratio[d] = HUGE_VAL;
     }
     for (uint32_t l = 0; l < problem->segment_count; l++) {
-        double least = (double)INFINITY;
+        double least = HUGE_VAL;
         for (uint32_t d = 0; d < problem->device_count; d++) {
             least = fmin(least, problem->devices[d].compute_s[l]);
         }

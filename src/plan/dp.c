@@ -308,7 +308,7 @@ shoal_status plan_dp_bottleneck(struct plan_dp *dp, double above, double *out,
         }
     }
     qsort(candidates, count, sizeof *candidates, compare_doubles);
-    double best = INFINITY;
+    double best = HUGE_VAL;
     if (count > 0 && reach_fill(dp, candidates[count - 1], true)) {
         size_t low = 0, high = count - 1; /* high is possible, all below low are not */
         while (low < high) {
@@ -378,10 +378,10 @@ static double value_of(const struct plan_dp *dp, size_t set, uint32_t kind, uint
 static void sums_into(struct plan_dp *dp, const uint32_t *digits, size_t set, uint32_t v) {
     const size_t before = set - dp->weight[v];
     for (uint32_t i = 0; i <= dp->n; i++) {
-        dp->from[i] = INFINITY;
+        dp->from[i] = HUGE_VAL;
     }
     if (before == 0) {
-        dp->from[0] = dp->source_ok[v] ? dp->weights->source[v] : (double)INFINITY;
+        dp->from[0] = dp->source_ok[v] ? dp->weights->source[v] : HUGE_VAL;
         return;
     }
     for (uint32_t u = 0; u < dp->kinds; u++) {
@@ -402,7 +402,7 @@ static void sums_into(struct plan_dp *dp, const uint32_t *digits, size_t set, ui
 
 static void sums_through(struct plan_dp *dp, size_t set, uint32_t v) {
     for (uint32_t j = 0; j <= dp->n; j++) {
-        dp->to[j] = INFINITY;
+        dp->to[j] = HUGE_VAL;
     }
     for (uint32_t i = 0; i < dp->n; i++) {
         const double from = dp->from[i];
@@ -424,7 +424,7 @@ static void sums_through(struct plan_dp *dp, size_t set, uint32_t v) {
 shoal_status plan_dp_least_sum(struct plan_dp *dp, double bound, const struct plan_tables *weights,
                                double *best, struct shoal_error *error) {
     for (uint32_t k = 0; k <= PLAN_DP_MAX_STAGES; k++) {
-        best[k] = INFINITY;
+        best[k] = HUGE_VAL;
     }
     if (!reach_fill(dp, bound, false)) {
         return SHOAL_OK;
@@ -510,7 +510,7 @@ static uint32_t find_start(const struct plan_dp *dp, uint32_t v, uint32_t end, d
             return i;
         }
     }
-    ASSERT(!"the planner's sums can be followed back");
+    ASSERT(false); /* the sums were made from these very terms */
     return 0;
 }
 
@@ -524,7 +524,7 @@ static uint32_t find_previous(const struct plan_dp *dp, const uint32_t *digits, 
             return u;
         }
     }
-    ASSERT(!"the planner's sums can be followed back");
+    ASSERT(false); /* the sums were made from these very terms */
     return 0;
 }
 
@@ -557,7 +557,7 @@ void plan_dp_chain(struct plan_dp *dp, uint32_t stage_count, struct plan_chain *
 shoal_status plan_dp_best(struct plan_dp *dp, const struct plan_tables *weights, double *bottleneck,
                           struct plan_chain *chain, struct shoal_error *error) {
     double least;
-    TRY(plan_dp_bottleneck(dp, (double)INFINITY, &least, error));
+    TRY(plan_dp_bottleneck(dp, HUGE_VAL, &least, error));
     if (!isfinite(least)) {
         *bottleneck = least;
         return SHOAL_OK;

@@ -365,7 +365,7 @@ static double limit_bytes(const struct plan_pipeedge *p, uint32_t type) {
 static double send_seconds(const struct plan_pipeedge *p, uint32_t from, uint32_t to,
                            uint32_t cut) {
     const double mbps = fmin(p->types[from].bandwidth_mbps, p->types[to].bandwidth_mbps);
-    return mbps > 0.0 ? tensor_bytes(p, cut) / (mbps * MEGA / 8.0) : (double)INFINITY;
+    return mbps > 0.0 ? tensor_bytes(p, cut) / (mbps * MEGA / 8.0) : HUGE_VAL;
 }
 
 static void fill_tables(const struct plan_pipeedge *p, bool memory_only, struct plan_tables *cost,
@@ -378,9 +378,9 @@ static void fill_tables(const struct plan_pipeedge *p, bool memory_only, struct 
                 const bool fits = limit_bytes(p, u) > stage.memory_bytes;
                 *plan_stage_entry(cost, u, i, j) =
                     memory_only ? (limit_bytes(p, u) > 0.0 ? stage.memory_bytes / limit_bytes(p, u)
-                                                           : (double)INFINITY)
+                                                           : HUGE_VAL)
                     : fits      ? stage.compute_s
-                                : (double)INFINITY;
+                                : HUGE_VAL;
                 *plan_stage_entry(latency, u, i, j) = stage.compute_s;
             }
         }
@@ -427,7 +427,7 @@ static void add_stage(const struct plan_pipeedge *p, uint32_t type, uint32_t hos
 }
 
 static void find_single(const struct plan_pipeedge *p, struct plan_pipeedge_schedule *out) {
-    out->single_device_s = (double)INFINITY;
+    out->single_device_s = HUGE_VAL;
     for (uint32_t t = 0; t < p->type_count; t++) {
         struct plan_pipeedge_schedule alone = {.feasible = true};
         add_stage(p, t, 0, 0, p->layers, t, &alone);
@@ -497,16 +497,15 @@ static shoal_status search(const struct plan_pipeedge *p, struct plan_tables *co
         return SHOAL_OK;
     }
     fill_tables(p, true, cost, latency);
-    return plan_dp_bottleneck(*dp, (double)INFINITY, &out->memory_factor, error);
+    return plan_dp_bottleneck(*dp, HUGE_VAL, &out->memory_factor, error);
 }
 
 shoal_status plan_pipeedge_solve(const struct plan_pipeedge *problem,
                                  const struct clock_source *clock,
                                  struct plan_pipeedge_schedule *out, struct shoal_error *error) {
     const uint64_t start_ns = clock != NULL ? clock_now_ns(clock) : 0;
-    struct plan_pipeedge_schedule schedule = {.bottleneck_s = (double)INFINITY,
-                                              .latency_s = (double)INFINITY,
-                                              .memory_factor = (double)INFINITY};
+    struct plan_pipeedge_schedule schedule = {
+        .bottleneck_s = HUGE_VAL, .latency_s = HUGE_VAL, .memory_factor = HUGE_VAL};
     (void)snprintf(schedule.notes, sizeof schedule.notes, "%s", problem->notes);
     find_single(problem, &schedule);
     if (problem->host_count > 0) {
@@ -549,7 +548,7 @@ shoal_status plan_pipeedge_evaluate(const struct plan_pipeedge *problem, const u
                              "stage %" PRIu32 " would end with layer %" PRIu32, s + 1, ends[s]);
         }
     }
-    struct plan_pipeedge_schedule schedule = {.feasible = true, .memory_factor = (double)INFINITY};
+    struct plan_pipeedge_schedule schedule = {.feasible = true, .memory_factor = HUGE_VAL};
     for (uint32_t s = 0; s < stage_count; s++) {
         add_stage(problem, types[s], indices[s], s > 0 ? ends[s - 1] : 0, ends[s],
                   s + 1 < stage_count ? types[s + 1] : types[s], &schedule);

@@ -111,7 +111,7 @@ static void fill_tables(struct solver *solver) {
             for (uint32_t j = i; j < n; j++) {
                 plan_stage_grow(&cost);
                 *plan_stage_entry(&solver->cost, k, i, j) =
-                    plan_stage_fits(&cost) ? cost.resource_s : (double)INFINITY;
+                    plan_stage_fits(&cost) ? cost.resource_s : HUGE_VAL;
                 *plan_stage_entry(&solver->latency, k, i, j) = cost.compute_s;
             }
         }
@@ -123,7 +123,7 @@ static void fill_tables(struct solver *solver) {
             const struct plan_link *link = kind_link(solver, k, to);
             for (uint32_t c = 1; c < n; c++) {
                 const double seconds =
-                    link != NULL ? plan_link_seconds(link, p->cut_bytes[c]) : (double)INFINITY;
+                    link != NULL ? plan_link_seconds(link, p->cut_bytes[c]) : HUGE_VAL;
                 *plan_link_entry(&solver->cost, k, to, c) = seconds;
                 *plan_link_entry(&solver->latency, k, to, c) = seconds;
             }
@@ -198,7 +198,7 @@ static uint32_t least_of(const double *best, double limit) {
 }
 
 static double minimum(const double *best) {
-    double least = (double)INFINITY;
+    double least = HUGE_VAL;
     for (uint32_t k = 1; k <= PLAN_DP_MAX_STAGES; k++) {
         least = fmin(least, best[k]);
     }
@@ -214,7 +214,7 @@ static double minimum(const double *best) {
 static shoal_status search_host(struct solver *solver, uint32_t host, double b0, double *bound,
                                 struct answer *answer, struct shoal_error *error) {
     fill_host_weights(solver, host);
-    double best[PLAN_DP_MAX_STAGES + 1], low = b0, high = (double)INFINITY, probe = b0;
+    double best[PLAN_DP_MAX_STAGES + 1], low = b0, high = HUGE_VAL, probe = b0;
     struct plan_chain chain;
     for (int i = 0; i < 64; i++) {
         TRY(plan_dp_least_sum(solver->dp, probe, &solver->weights, best, error));
@@ -349,17 +349,17 @@ static shoal_status find_shortfall(struct solver *solver, struct plan_placement 
                         : (double)cost.memory_bytes / (double)device->memory_limit;
             }
         }
-        solver->cost.source[k] = isfinite(solver->cost.source[k]) ? 0.0 : (double)INFINITY;
-        solver->cost.sink[k] = isfinite(solver->cost.sink[k]) ? 0.0 : (double)INFINITY;
+        solver->cost.source[k] = isfinite(solver->cost.source[k]) ? 0.0 : HUGE_VAL;
+        solver->cost.sink[k] = isfinite(solver->cost.sink[k]) ? 0.0 : HUGE_VAL;
         for (uint32_t to = 0; to < solver->kind_count; to++) {
             for (uint32_t c = 1; c < n; c++) {
                 double *entry = plan_link_entry(&solver->cost, k, to, c);
-                *entry = isfinite(*entry) ? 0.0 : (double)INFINITY;
+                *entry = isfinite(*entry) ? 0.0 : HUGE_VAL;
             }
         }
     }
     double factor;
-    TRY(plan_dp_bottleneck(solver->dp, (double)INFINITY, &factor, error));
+    TRY(plan_dp_bottleneck(solver->dp, HUGE_VAL, &factor, error));
     struct plan_chain chain;
     if (!isfinite(factor) || !plan_dp_fewest(solver->dp, factor, &chain)) {
         say(out, "no chain of links joins enough devices to the source and the sink");
@@ -424,9 +424,9 @@ static shoal_status solve(struct solver *solver, struct plan_placement *out,
         placement->exact = answer.exact;
         placement->lower_bound_s = answer.lower_bound_s;
     } else {
-        *placement = (struct plan_placement){.bottleneck_s = (double)INFINITY,
-                                             .latency_s = (double)INFINITY,
-                                             .lower_bound_s = (double)INFINITY,
+        *placement = (struct plan_placement){.bottleneck_s = HUGE_VAL,
+                                             .latency_s = HUGE_VAL,
+                                             .lower_bound_s = HUGE_VAL,
                                              .exact = true};
     }
     plan_best_single(p, &placement->single_device_s, &placement->single_device);

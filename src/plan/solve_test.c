@@ -43,7 +43,7 @@ static double draw_s(struct instance *x) {
 
 static struct plan_link draw_link(struct instance *x) {
     if (draw(x, 30) == 0) {
-        return (struct plan_link){.alpha_s = (double)INFINITY, .beta_s_per_byte = 0.0};
+        return (struct plan_link){.alpha_s = HUGE_VAL, .beta_s_per_byte = 0.0};
     }
     return (struct plan_link){.alpha_s = draw_s(x) / 20.0, .beta_s_per_byte = draw_s(x) / 20000.0};
 }
@@ -137,8 +137,7 @@ struct brute {
 };
 
 static double message(const struct plan_link *link, size_t bytes) {
-    return isinf(link->alpha_s) ? (double)INFINITY
-                                : link->alpha_s + (double)bytes * link->beta_s_per_byte;
+    return isinf(link->alpha_s) ? HUGE_VAL : link->alpha_s + (double)bytes * link->beta_s_per_byte;
 }
 
 static void judge(struct brute *b, uint32_t stages) {
@@ -259,7 +258,7 @@ static void check_evaluation(const struct instance *x, const struct plan_placeme
 }
 
 static void check_instance(struct instance *x, uint32_t *feasible, uint32_t *inexact) {
-    struct brute b = {.x = x, .memory_factor = (double)INFINITY};
+    struct brute b = {.x = x, .memory_factor = HUGE_VAL};
     enumerate(&b, 0, 0, 0);
     struct plan_placement got;
     struct shoal_error error = {.text = ""};
@@ -424,7 +423,7 @@ static void test_a_missing_link_is_not_a_memory_shortfall(void **unused) {
     (void)unused;
     struct instance x;
     plain(&x, 4, 2);
-    x.devices[0].from_source.alpha_s = x.devices[1].from_source.alpha_s = (double)INFINITY;
+    x.devices[0].from_source.alpha_s = x.devices[1].from_source.alpha_s = HUGE_VAL;
     x.devices[0].memory_limit = 5;
     struct plan_placement got;
     assert_int_equal(plan_solve(&x.problem, &got, NULL), SHOAL_OK);
@@ -532,7 +531,7 @@ static void test_invalid_problems(void **unused) {
     x.devices[0].to_sink.alpha_s = -1.0;
     expect_invalid(&good, "ann: its link from the source or to the sink");
     x.devices[0].to_sink.alpha_s = 0.0;
-    x.devices[1].message_cpu_s = (double)INFINITY;
+    x.devices[1].message_cpu_s = HUGE_VAL;
     expect_invalid(&good, "CPU time of messages");
     x.devices[1].message_cpu_s = 0.0;
     x.devices[1].threads = -1;
