@@ -35,10 +35,10 @@ static void test_order_exactly_once(void **state) {
             assert_int_equal(status, SHOAL_OK);
             sent++;
         }
-        expect_message(b, WANT_ALL, 0, received++);
-        struct transport_event event;
-        while (a->ops->next(a, WANT_ALL, 0, &event, NULL) == SHOAL_OK) {
-            assert_int_equal(event.kind, TRANSPORT_WRITABLE);
+        if (received < sent) {
+            expect_message(b, WANT_ALL, 0, received++);
+        } else { /* all of it arrived; the credit is on its way */
+            (void)expect_event(a, WANT_ALL, TRANSPORT_WRITABLE);
         }
     }
     expect_nothing(b, WANT_ALL, 20 * CLOCK_MS);

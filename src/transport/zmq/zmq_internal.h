@@ -1,0 +1,185 @@
+/*
+ * The inside of the ZeroMQ transport. Two threads meet here: the owner (zmq_transport.c) and the
+ * I/O thread (zmq_io.c, zmq_link.c, zmq_receive.c), which alone touches sockets. Fields marked
+ * [lock] are guarded by endpoint.mutex, which is the core's mutex too; all others of a link are the
+ * I/O thread's.
+ */
+#ifndef TRANSPORT_ZMQ_ZMQ_INTERNAL_H
+#define TRANSPORT_ZMQ_ZMQ_INTERNAL_H
+
+#include "transport/core.h"
+#include "transport/zmq/zmq_transport.h"
+#include "wire/hello.h"
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <zmq.h>
+
+/*
+ * Messages longer than this travel as fragments: heartbeats and credit pass between them, every
+ * fragment is a sign of life, nobody can make libzmq allocate more than one at a time, and
+ * encryption and copying stay in the processor's cache (measured:
+ * docs/rationale/0004-transport.md).
+ */
+#define FRAGMENT_BYTES ((size_t)64 << 10)
+#define FRAGMENTS_UNDERWAY 16 /* handed to libzmq and not yet consumed, per connection */
+#define FRAGMENTS_LOW 8       /* when it pays to wake the I/O thread for more */
+#define TAG_BYTES 16          /* before a fragment: total length, offset */
+#define COPY_BYTES 4096       /* up to here a copy is cheaper than a callback */
+#define CURVE_OVERHEAD 64     /* of a frame; really 33 */
+#define KEY_BYTES 32
+#define FLUSH_NS CLOCK_SECOND /* the most that an orderly end waits for */
+#define CONTROL_CREDIT_BATCH 32
+
+enum link_state {
+    LINK_DIALLING, /* until HELLO came back */
+    LINK_WAITING,  /* our dial gave way to the peer's, which should arrive */
+    LINK_UP,
+    LINK_LEAVING, /* sends what it has, then BYE */
+    LINK_CLOSING, /* BYE is sent; the socket closes soon */
+    LINK_DEAD,    /* libzmq may still hold messages of it */
+};
+
+enum bye_reason { BYE_LEFT, BYE_REFUSED, BYE_CROSSED }; /* in the header's items */
+
+struct link { /* one connection */
+    struct link *next;
+    struct endpoint *endpoint;
+    enum link_state state;
+    bool dialled;
+    struct core_peer *peer; /* held; NULL: none (any more) */
+    char name[TRANSPORT_NAME_BYTES];
+    char key[ZMQ_KEY_TEXT];
+    bool listed; /* dialled: has been on the allow-list */
+    /* Dialled: */
+    char *address;
+    void *socket, *monitor;
+    uint64_t redial_ns; /* 0: no dial is due */
+    uint64_t redial_pause_ns;
+    /* Accepted: */
+    uint8_t id[255];
+    size_t id_bytes;
+    int fd; /* libzmq's; -1 unknown. Only compared and shut down, see zmq_io.c */
+    dev_t device;
+    ino_t inode;
+    uint32_t suspicion; /* checks left whether fd is closed */
+    bool close_seen;    /* the monitor told of it */
+    /* The peer's HELLO: */
+    uint64_t instance, serial;
+    /* Times: */
+    uint64_t deadline_ns; /* dialling, leaving, closing: when that ends */
+    uint64_t heard_ns, pinged_ns;
+    /* Sending: */
+    struct message *out_head, *out_tail; /* [lock] */
+    bool ready;                          /* [lock] in the endpoint's list of links with work */
+    bool leave;                          /* [lock] the owner disconnected */
+    struct link *next_ready;             /* [lock] */
+    bool pump;                           /* has, or may have, something to send */
+    struct message *sending;
+    size_t sent;
+    uint64_t unsent_data, unsent_control; /* credit taken from the core, not yet sent */
+    bool stalled;                         /* libzmq took nothing: tried again soon */
+    atomic_uint underway;                 /* fragments in libzmq's hands */
+    atomic_bool starved;                  /* wants to know when underway is low */
+    atomic_uint references;               /* fragments, and 1 until dead */
+    /* Receiving: */
+    struct message *assembling;
+    size_t assembled;
+};
+
+struct allow_list {
+    size_t count;
+    struct zmq_allowed *entries;
+    uint8_t (*keys)[KEY_BYTES];
+};
+
+enum refusal {
+    REFUSED_KEY,
+    REFUSED_HANDSHAKE,
+    REFUSED_VERSION,
+    REFUSED_ORDER,
+    REFUSED_MALFORMED,
+    REFUSED_CREDIT,
+    REFUSED_NOT_ALLOWED,
+    REFUSED_BUSY,
+};
+
+struct endpoint {
+    struct transport outside; /* first: the handle that callers hold */
+    struct core core;
+    pthread_mutex_t mutex;
+    pthread_t thread;
+    struct zmq_keypair keys;
+    uint64_t instance;
+    char address[256];
+    /* libzmq: */
+    void *context, *router, *router_monitor, *zap;
+    int wake_fd; /* wakes the I/O thread */
+    atomic_bool notified;
+    /* From the owner: */
+    struct link *fresh;       /* [lock] links to dial */
+    struct link *ready;       /* [lock] */
+    struct allow_list allow;  /* [lock] */
+    bool allow_changed;       /* [lock] */
+    bool stopping, vanishing; /* [lock] */
+    /* The I/O thread's: */
+    struct link *links;
+    size_t admitted;        /* authenticated, HELLO not yet seen */
+    size_t expected_closes; /* sockets that will close, of connections accounted for */
+    uint64_t stop_by_ns; /* 0: not stopping */
+    unsigned logged;     /* refusals that have been logged, a bit each */
+    zmq_pollitem_t *items;
+    struct link **item_links;
+    size_t item_capacity;
+    int closed_fds[64]; /* of accepted connections, as the monitor told */
+    size_t closed_count;
+    pid_t library_threads[4];
+    size_t library_thread_count;
+};
+
+/* zmq_auth.c */
+NODISCARD shoal_status auth_list_make(const struct zmq_allowed *allowed, size_t count,
+                                      struct allow_list *out, struct shoal_error *error);
+void auth_list_free(struct allow_list *list);
+const struct zmq_allowed *auth_find_name(const struct allow_list *list, const char *name);
+const struct zmq_allowed *auth_find_key(const struct allow_list *list, const char *key_text);
+bool auth_key_is_sound(const char *text);
+bool auth_serve(struct endpoint *e); /* answers one ZAP request; false: there was none */
+
+/* zmq_cpu.c: libzmq's own threads. */
+int cpu_next_prefix(void);
+size_t cpu_find_threads(int prefix, pid_t *out, size_t capacity);
+double cpu_of_thread(pid_t tid);
+
+/* zmq_io.c */
+void *io_main(void *endpoint);
+void io_notify(struct endpoint *e); /* any thread */
+/* Counts a refusal; logs the first of each kind. */
+void io_refuse(struct endpoint *e, enum refusal why, const char *who, const char *text);
+void io_mark_ready(struct endpoint *e, struct link *link); /* [lock]; io_notify afterwards */
+
+/* zmq_link.c */
+struct link *link_new(struct endpoint *e, const char *name);
+void link_free(struct link *link);
+void link_dial(struct link *link, uint64_t now);
+void link_wait(
+    struct link *link); /* our dial gave way: the peer's should come before the deadline */
+void link_hello(struct link *link);
+/* The connection is over; a text is told the owner. The link may still have to say BYE: then it is
+ * LINK_CLOSING. */
+void link_end(struct link *link, const char *text);
+void link_end_with_bye(struct link *link, const char *text, enum bye_reason reason,
+                       const char *told_peer);
+void link_kill(struct link *link);     /* sockets too; becomes LINK_DEAD */
+void link_shutdown(struct link *link); /* an accepted connection's TCP socket */
+bool link_fd_is_open(const struct link *link);
+void link_leave(struct link *link, uint64_t now);
+void link_pump(struct link *link, uint64_t now);
+void link_ping(struct link *link, uint64_t now);
+void link_pong(struct link *link, uint64_t step);
+
+/* zmq_receive.c */
+bool receive_router(struct endpoint *e, uint64_t now); /* one message; false: there was none */
+bool receive_dealer(struct link *link, uint64_t now);
+
+#endif
