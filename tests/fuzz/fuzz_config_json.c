@@ -1,0 +1,61 @@
+/* config.json and preprocessor_config.json: the first byte says which (even: config), the rest is
+ * the text. */
+#include "formats/hf.h"
+
+#include "base/assert.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void config(const uint8_t *text, size_t size) {
+    struct model_config model;
+    struct hf_labels labels;
+    struct shoal_error error;
+    if (hf_config_parse(text, size, &model, &labels, &error) != SHOAL_OK) {
+        ASSERT(error.text[0] != '\0');
+        return;
+    }
+    ASSERT(model_config_check(&model, NULL) == SHOAL_OK);
+    ASSERT((size_t)model.labels == labels.count);
+    for (size_t i = 0; i < labels.count; i++) {
+        ASSERT(labels.names[i] != NULL);
+    }
+    hf_labels_fini(&labels);
+}
+
+static void preprocess(const uint8_t *text, size_t size, enum model_family family) {
+    struct image_preprocess pre;
+    struct shoal_error error;
+    if (hf_preprocess_parse(text, size, family, &pre, &error) != SHOAL_OK) {
+        ASSERT(error.text[0] != '\0');
+        return;
+    }
+    int32_t height = 0, width = 0;
+    if (image_preprocess_size(&pre, &height, &width)) {
+        ASSERT(height > 0 && width > 0);
+    }
+    /* Small pictures of both shapes go through it, or are refused. */
+    for (int64_t side = 3; side <= 5; side += 2) {
+        struct image image;
+        static float values[64 * 64 * 3];
+        if (height > 0 && height <= 64 && width <= 64 &&
+            image_alloc(side, 8 - side, &image, NULL) == SHOAL_OK) {
+            for (size_t i = 0; i < (size_t)(side * (8 - side) * 3); i++) {
+                image.pixels[i] = (uint8_t)i;
+            }
+            (void)!image_preprocess_apply(&image, &pre, height, width, values, NULL);
+            image_fini(&image);
+        }
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size == 0) {
+        return 0;
+    }
+    if (data[0] % 2 == 0) {
+        config(data + 1, size - 1);
+    } else {
+        preprocess(data + 1, size - 1, data[0] % 4 == 1 ? MODEL_VIT : MODEL_DEIT);
+    }
+    return 0;
+}
