@@ -35,8 +35,8 @@ static shoal_status open_regular(const char *path, int *out, size_t *size, struc
 }
 
 shoal_status file_map_open(const char *path, struct file_map *out, struct shoal_error *error) {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     TRY(open_regular(path, &fd, &size, error));
     void *data = NULL;
     if (size > 0) {
@@ -76,8 +76,8 @@ void file_map_release(const struct file_map *map, size_t offset, size_t bytes) {
 }
 
 shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_size, struct shoal_error *error) {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     TRY(open_regular(path, &fd, &size, error));
     if (size > limit) {
         (void)close(fd);

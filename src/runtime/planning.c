@@ -1,0 +1,528 @@
+#include "runtime/planning.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "graph/graph.h"
+#include "platform/clock.h"
+#include "runtime/control.h"
+#include "runtime/link.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MEASURE_NS (600 * CLOCK_SECOND)
+#define LINK_NS (120 * CLOCK_SECOND)
+#define TEXT_BYTES 4096
+/*
+ * Copies of a message that a stage may hold at once: the credit window of two arriving (each while it is
+ * decrypted held twice), the one that is made, and two leaving.
+ */
+#define MESSAGES_IN 4
+#define MESSAGES_OUT 4
+
+struct planning {
+    struct planning_options options;
+    struct graph *graph;
+    json_t *choice;
+    json_t **profiles; /* [devices], borrowed twice where devices are alike */
+    bool measured;
+    struct plan_device *devices;
+    double *compute_s; /* [devices][segments] */
+    struct plan_link *links;
+    size_t *cut_bytes, *weights_bytes, *slot_bytes, *scratch_bytes;
+    struct plan_problem problem;
+};
+
+static uint32_t device_count(const struct planning *planning) {
+    return planning->options.cluster->count;
+}
+
+static const char *info_text(const struct planning *planning, uint32_t device, const char *key) {
+    const char *text = json_string_value(json_object_get(planning->options.cluster->devices[device].info, key));
+    return text != NULL ? text : "?";
+}
+
+static int64_t info_integer(const struct planning *planning, uint32_t device, const char *key) {
+    return json_integer_value(json_object_get(planning->options.cluster->devices[device].info, key));
+}
+
+static void say(const struct planning *planning, const char *what) {
+    if (planning->options.say != NULL) {
+        planning->options.say(planning->options.context, what);
+    }
+}
+
+/* ---- the store ---- */
+
+static json_t *look_up(const struct planning *planning, const char *key) {
+    char *text = NULL;
+    struct shoal_error error;
+    if (planning->options.store == NULL || planning->options.measure_again) {
+        return NULL;
+    }
+    const shoal_status status = store_profile_get(planning->options.store, key, &text, NULL, &error);
+    if (status != SHOAL_OK) {
+        if (status != SHOAL_NOT_FOUND) {
+            log_warn("%s; measuring again", error.text);
+        }
+        return NULL;
+    }
+    json_t *document = json_loads(text, 0, NULL);
+    mem_free(text);
+    if (document == NULL) {
+        log_warn("a stored profile is not JSON; measuring again");
+    }
+    return document;
+}
+
+static void keep(const struct planning *planning, const char *key, const json_t *document) {
+    struct shoal_error error;
+    char *text = planning->options.store != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
+    if (text != NULL && store_profile_put(planning->options.store, key, text, (int64_t)time(NULL), &error) != SHOAL_OK) {
+        log_warn("a profile could not be kept: %s", error.text);
+    }
+    free(text);
+}
+
+/* ---- profiles ---- */
+
+/* Two devices with equal text are alike as far as computing goes. */
+static void device_text(const struct planning *planning, uint32_t device, char text[TEXT_BYTES]) {
+    (void)snprintf(text, TEXT_BYTES, "host %s; cpu %s; isa %s; libraries %s; threads %lld",
+                   info_text(planning, device, "host"), info_text(planning, device, "cpu"),
+                   info_text(planning, device, "isa"), info_text(planning, device, "libraries"),
+                   (long long)info_integer(planning, device, "threads"));
+}
+
+static json_t *model_request(const struct planning *planning, const char *call, const char *model) {
+    return json_pack("{s:s, s:s, s:I}", "call", call, "model", model, "batch", (json_int_t)planning->options.batch);
+}
+
+/* `auto`: the first device's measurements decide for all, so that all compute the same bits. */
+static shoal_status find_choice(struct planning *planning, const char *model, struct shoal_error *error) {
+    if (strcmp(planning->options.kernels, "auto") != 0) {
+        planning->choice = json_pack("{s:s, s:{}}", "default", planning->options.kernels, "ops");
+        return planning->choice != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "no memory for a plan");
+    }
+    char device[TEXT_BYTES], key[3 * TEXT_BYTES];
+    device_text(planning, 0, device);
+    (void)snprintf(key, sizeof key, "choice 1; %s; batch %lld; model %s", device, (long long)planning->options.batch, model);
+    planning->choice = look_up(planning, key);
+    if (planning->choice != NULL) {
+        return SHOAL_OK;
+    }
+    say(planning, "choosing kernels");
+    planning->measured = true;
+    const json_t *reply, *choice;
+    TRY(cluster_call(planning->options.cluster, 0, model_request(planning, "choose", model), MEASURE_NS, &reply, error));
+    TRY(control_object(reply, "choice", &choice, error));
+    planning->choice = json_deep_copy(choice);
+    keep(planning, key, planning->choice);
+    return SHOAL_OK;
+}
+
+static bool is_profile(const json_t *document, uint32_t segments) {
+    const json_t *list = json_object_get(document, "segments");
+    if (!json_is_array(list) || json_array_size(list) != segments || !json_is_integer(json_object_get(document, "library_bytes"))) {
+        return false;
+    }
+    for (uint32_t i = 0; i < segments; i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (!json_is_array(entry) || json_array_size(entry) != 5 || !json_is_real(json_array_get(entry, 0)) ||
+            !(json_real_value(json_array_get(entry, 0)) >= 0)) {
+            return false;
+        }
+        for (size_t k = 1; k < 5; k++) {
+            if (!json_is_integer(json_array_get(entry, k)) || json_integer_value(json_array_get(entry, k)) < 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static shoal_status profile_device(struct planning *planning, uint32_t device, const char *model, const char *key,
+                                   struct shoal_error *error) {
+    const uint32_t segments = graph_segment_count(planning->graph);
+    json_t *document = look_up(planning, key);
+    if (document != NULL && is_profile(document, segments)) {
+        planning->profiles[device] = document;
+        return SHOAL_OK;
+    }
+    json_decref(document);
+    say(planning, "measuring the model's segments");
+    planning->measured = true;
+    json_t *request = model_request(planning, "profile", model);
+    (void)json_object_set(request, "choice", planning->choice);
+    const json_t *reply;
+    TRY(cluster_call(planning->options.cluster, device, request, MEASURE_NS, &reply, error));
+    if (!is_profile(reply, segments)) {
+        return error_set(error, SHOAL_PROTOCOL, "device %s sent a profile that is none of this model",
+                         planning->options.cluster->devices[device].name);
+    }
+    planning->profiles[device] = json_pack("{s:O, s:O}", "segments", json_object_get(reply, "segments"),
+                                           "library_bytes", json_object_get(reply, "library_bytes"));
+    keep(planning, key, planning->profiles[device]);
+    return SHOAL_OK;
+}
+
+static shoal_status find_profiles(struct planning *planning, const char *model, struct shoal_error *error) {
+    char texts[2][TEXT_BYTES], key[3 * TEXT_BYTES];
+    for (uint32_t i = 0; i < device_count(planning); i++) {
+        device_text(planning, i, texts[0]);
+        for (uint32_t j = 0; j < i && planning->profiles[i] == NULL; j++) {
+            device_text(planning, j, texts[1]);
+            if (strcmp(texts[0], texts[1]) == 0) {
+                planning->profiles[i] = json_incref(planning->profiles[j]);
+            }
+        }
+        if (planning->profiles[i] == NULL) {
+            (void)snprintf(key, sizeof key, "segments 1; %s; kernels %s; batch %lld; model %s", texts[0],
+                           planning->options.kernels, (long long)planning->options.batch, model);
+            TRY(profile_device(planning, i, model, key, error));
+        }
+    }
+    return SHOAL_OK;
+}
+
+/* ---- links ---- */
+
+static shoal_status other_event(void *context, struct transport_event *event, struct shoal_error *error) {
+    const struct planning *planning = context;
+    (void)error;
+    if (event->kind == TRANSPORT_MESSAGE) {
+        planning->options.cluster->transport->ops->message_free(planning->options.cluster->transport, event->message);
+    }
+    return SHOAL_OK;
+}
+
+static size_t largest_cut(const struct planning *planning) {
+    size_t largest = 1;
+    for (uint32_t i = 0; i <= planning->problem.segment_count; i++) {
+        largest = planning->cut_bytes[i] > largest ? planning->cut_bytes[i] : largest;
+    }
+    return largest < ((size_t)1 << 22) ? largest : (size_t)1 << 22;
+}
+
+static bool read_link(const json_t *document, struct link_figures *out) {
+    return json_is_object(document) && control_number(document, "alpha_s", &out->alpha_s, NULL) == SHOAL_OK &&
+           control_number(document, "beta_s_per_byte", &out->beta_s_per_byte, NULL) == SHOAL_OK &&
+           control_number(document, "cpu_s_per_message", &out->cpu_s_per_message, NULL) == SHOAL_OK &&
+           control_number(document, "cpu_s_per_byte", &out->cpu_s_per_byte, NULL) == SHOAL_OK && out->alpha_s >= 0 &&
+           out->beta_s_per_byte >= 0 && out->cpu_s_per_message >= 0 && out->cpu_s_per_byte >= 0;
+}
+
+/* From a device (or from the owner: from = device_count) to a device. */
+static shoal_status measure_link(struct planning *planning, uint32_t from, uint32_t to, struct link_figures *out,
+                                 struct shoal_error *error) {
+    struct cluster *cluster = planning->options.cluster;
+    const struct cluster_device *target = &cluster->devices[to];
+    if (from == device_count(planning)) {
+        return link_measure(cluster->transport, target->name, largest_cut(planning), other_event, planning, out, error);
+    }
+    const json_t *reply;
+    TRY(cluster_call(cluster, from,
+                     json_pack("{s:s, s:s, s:s, s:s, s:I}", "call", "link", "peer", target->name, "address",
+                               target->address, "key", target->key, "bytes", (json_int_t)largest_cut(planning)),
+                     LINK_NS, &reply, error));
+    if (!read_link(reply, out)) {
+        return error_set(error, SHOAL_PROTOCOL, "device %s sent link figures that are none", cluster->devices[from].name);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t to, struct link_figures *out,
+                              struct shoal_error *error) {
+    char key[TEXT_BYTES];
+    const bool owner = from == device_count(planning);
+    (void)snprintf(key, sizeof key, "link 1; %s; from %s %s; to %s; largest %zu", planning->options.cluster->transport->ops->name,
+                   owner ? "owner" : "device", info_text(planning, owner ? 0 : from, "host"), info_text(planning, to, "host"),
+                   largest_cut(planning));
+    json_t *document = look_up(planning, key);
+    const bool known = read_link(document, out);
+    json_decref(document);
+    if (known) {
+        return SHOAL_OK;
+    }
+    say(planning, "measuring links");
+    planning->measured = true;
+    TRY(measure_link(planning, from, to, out, error));
+    document = json_pack("{s:f, s:f, s:f, s:f}", "alpha_s", out->alpha_s, "beta_s_per_byte", out->beta_s_per_byte,
+                         "cpu_s_per_message", out->cpu_s_per_message, "cpu_s_per_byte", out->cpu_s_per_byte);
+    keep(planning, key, document);
+    json_decref(document);
+    return SHOAL_OK;
+}
+
+/*
+ * Every pair of hosts once: devices of one host reach each other alike. What a device sends to the owner takes the way
+ * back of the connection that the owner's own messages take.
+ */
+static shoal_status find_links(struct planning *planning, struct shoal_error *error) {
+    const uint32_t count = device_count(planning);
+    for (uint32_t to = 0; to < count; to++) {
+        struct link_figures figures;
+        struct plan_device *device = &planning->devices[to];
+        TRY(find_link(planning, count, to, &figures, error));
+        device->from_source = (struct plan_link){figures.alpha_s, figures.beta_s_per_byte};
+        device->to_sink = device->from_source;
+        device->message_cpu_s = figures.cpu_s_per_message;
+        device->message_cpu_s_per_byte = figures.cpu_s_per_byte;
+        for (uint32_t from = 0; from < count; from++) {
+            if (from != to) {
+                TRY(find_link(planning, from, to, &figures, error));
+                planning->links[from * count + to] = (struct plan_link){figures.alpha_s, figures.beta_s_per_byte};
+            }
+        }
+    }
+    return SHOAL_OK;
+}
+
+/* ---- the problem ---- */
+
+static void fill_devices(struct planning *planning) {
+    const uint32_t count = device_count(planning), segments = planning->problem.segment_count;
+    for (uint32_t d = 0; d < count; d++) {
+        const json_t *list = json_object_get(planning->profiles[d], "segments");
+        double *compute = &planning->compute_s[(size_t)d * segments];
+        for (uint32_t s = 0; s < segments; s++) {
+            compute[s] = json_real_value(json_array_get(json_array_get(list, s), 0));
+        }
+        struct plan_device *device = &planning->devices[d];
+        device->name = planning->options.cluster->devices[d].name;
+        device->host = info_text(planning, d, "host");
+        device->threads = (int)info_integer(planning, d, "threads");
+        device->host_cores = (int)info_integer(planning, d, "cores");
+        device->compute_s = compute;
+        device->memory_base = (size_t)info_integer(planning, d, "resident_bytes") +
+                              (size_t)json_integer_value(json_object_get(planning->profiles[d], "library_bytes"));
+        device->memory_limit = (size_t)info_integer(planning, d, "memory_limit");
+    }
+    int wanted = 0;
+    for (uint32_t d = 0; d < count; d++) {
+        wanted += strcmp(planning->devices[d].host, planning->devices[0].host) == 0 ? planning->devices[d].threads : 0;
+    }
+    for (uint32_t d = 0; d < count; d++) {
+        planning->devices[d].shares_core = wanted >= planning->devices[d].host_cores;
+    }
+}
+
+/*
+ * While weights are read the slot and the scratch do not exist yet, so of the two peaks the larger counts. What is in a
+ * profile was measured segment by segment; a stage's slot and scratch are the largest of its segments'.
+ */
+static void fill_memory(struct planning *planning) {
+    const json_t *list = json_object_get(planning->profiles[0], "segments");
+    for (uint32_t s = 0; s < planning->problem.segment_count; s++) {
+        const json_t *entry = json_array_get(list, s);
+        const size_t weights = (size_t)json_integer_value(json_array_get(entry, 1)),
+                     slot = (size_t)json_integer_value(json_array_get(entry, 2)),
+                     scratch = (size_t)json_integer_value(json_array_get(entry, 3)),
+                     loading = (size_t)json_integer_value(json_array_get(entry, 4));
+        planning->weights_bytes[s] = weights;
+        planning->slot_bytes[s] = 0;
+        planning->scratch_bytes[s] = slot + scratch > loading ? slot + scratch : loading;
+    }
+}
+
+static shoal_status allocate(struct planning *planning, struct shoal_error *error) {
+    const uint32_t count = device_count(planning), segments = graph_segment_count(planning->graph);
+    planning->profiles = mem_calloc(count, sizeof *planning->profiles);
+    planning->devices = mem_calloc(count, sizeof *planning->devices);
+    planning->compute_s = mem_calloc((size_t)count * segments, sizeof *planning->compute_s);
+    planning->links = mem_calloc((size_t)count * count, sizeof *planning->links);
+    planning->cut_bytes = mem_calloc(segments + 1, sizeof *planning->cut_bytes);
+    planning->weights_bytes = mem_calloc(segments, sizeof *planning->weights_bytes);
+    planning->slot_bytes = mem_calloc(segments, sizeof *planning->slot_bytes);
+    planning->scratch_bytes = mem_calloc(segments, sizeof *planning->scratch_bytes);
+    if (planning->profiles == NULL || planning->devices == NULL || planning->compute_s == NULL || planning->links == NULL ||
+        planning->cut_bytes == NULL || planning->weights_bytes == NULL || planning->slot_bytes == NULL ||
+        planning->scratch_bytes == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a plan of %u segments on %u devices", segments, count);
+    }
+    planning->problem = (struct plan_problem){.segment_count = segments,
+                                              .device_count = count,
+                                              .devices = planning->devices,
+                                              .links = planning->links,
+                                              .cut_bytes = planning->cut_bytes,
+                                              .weights_bytes = planning->weights_bytes,
+                                              .slot_bytes = planning->slot_bytes,
+                                              .scratch_bytes = planning->scratch_bytes,
+                                              .in_messages = MESSAGES_IN,
+                                              .out_messages = MESSAGES_OUT,
+                                              .use_all = true,
+                                              .clock = platform_clock()};
+    for (uint32_t s = 0; s <= segments; s++) {
+        planning->cut_bytes[s] = graph_crossing_bytes(planning->graph, s, planning->options.batch);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status gather(struct planning *planning, struct shoal_error *error) {
+    TRY(model_build(planning->options.model, &planning->graph, error));
+    TRY(allocate(planning, error));
+    char *model;
+    TRY(model_config_to_json(planning->options.model, &model, error));
+    shoal_status status = find_choice(planning, model, error);
+    if (status == SHOAL_OK) {
+        status = find_profiles(planning, model, error);
+    }
+    mem_free(model);
+    TRY(status);
+    fill_devices(planning);
+    fill_memory(planning);
+    return find_links(planning, error);
+}
+
+shoal_status planning_create(const struct planning_options *options, struct planning **out,
+                             struct shoal_error *error) {
+    struct planning *planning = mem_calloc(1, sizeof *planning);
+    if (planning == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a plan");
+    }
+    planning->options = *options;
+    const shoal_status status = gather(planning, error);
+    if (status != SHOAL_OK) {
+        planning_destroy(planning);
+        return status;
+    }
+    *out = planning;
+    return SHOAL_OK;
+}
+
+void planning_destroy(struct planning *planning) {
+    if (planning == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; planning->profiles != NULL && i < device_count(planning); i++) {
+        json_decref(planning->profiles[i]);
+    }
+    json_decref(planning->choice);
+    graph_destroy(planning->graph);
+    mem_free(planning->profiles);
+    mem_free(planning->devices);
+    mem_free(planning->compute_s);
+    mem_free(planning->links);
+    mem_free(planning->cut_bytes);
+    mem_free(planning->weights_bytes);
+    mem_free(planning->slot_bytes);
+    mem_free(planning->scratch_bytes);
+    mem_free(planning);
+}
+
+const struct graph *planning_graph(const struct planning *planning) {
+    return planning->graph;
+}
+
+const struct plan_problem *planning_problem(const struct planning *planning) {
+    return &planning->problem;
+}
+
+const json_t *planning_choice(const struct planning *planning) {
+    return planning->choice;
+}
+
+bool planning_from_store(const struct planning *planning) {
+    return !planning->measured;
+}
+
+/* ---- placing ---- */
+
+static shoal_status place_cuts(const struct planning *planning, const struct planning_request *request,
+                               struct plan_placement *out, struct shoal_error *error) {
+    uint32_t ends[PLAN_MAX_DEVICES], devices[PLAN_MAX_DEVICES];
+    const uint32_t segments = planning->problem.segment_count, stages = request->end_count + 1;
+    if (stages > device_count(planning)) {
+        return error_set(error, SHOAL_INVALID, "--cuts makes %u stages, but there are %u devices", stages,
+                         device_count(planning));
+    }
+    for (uint32_t i = 0; i < stages; i++) {
+        devices[i] = i;
+        ends[i] = i < request->end_count ? request->ends[i] : segments;
+        if (ends[i] <= (i > 0 ? ends[i - 1] : 0) || ends[i] > segments || (i + 1 < stages && ends[i] == segments)) {
+            return error_set(error, SHOAL_INVALID,
+                             "--cuts: the last segments of the stages must rise from 1 to %u (the model has %u segments)",
+                             segments - 1, segments);
+        }
+    }
+    return plan_evaluate(&planning->problem, ends, devices, stages, out, error);
+}
+
+/* The prediction for a placement with the host's cores taken into account; what the solver proved is kept. */
+static shoal_status evaluate_on_hosts(const struct planning *planning, struct plan_placement *placement,
+                                      struct shoal_error *error) {
+    uint32_t ends[PLAN_MAX_DEVICES], devices[PLAN_MAX_DEVICES];
+    for (uint32_t i = 0; i < placement->stage_count; i++) {
+        ends[i] = placement->stages[i].last;
+        devices[i] = placement->stages[i].device;
+    }
+    struct plan_placement seen;
+    TRY(plan_evaluate(&planning->problem, ends, devices, placement->stage_count, &seen, error));
+    seen.single_device_s = placement->single_device_s;
+    seen.single_device = placement->single_device;
+    seen.solver_seconds = placement->solver_seconds;
+    seen.exact = placement->exact;
+    memcpy(seen.rejected, placement->rejected, sizeof seen.rejected);
+    /* No schedule beats the cores of the host, nor the best partition with a core for everyone. */
+    seen.lower_bound_s = fmax(placement->lower_bound_s,
+                              seen.bottleneck_kind == PLAN_BOUND_HOST ? seen.bottleneck_s : 0.0);
+    *placement = seen;
+    return SHOAL_OK;
+}
+
+static shoal_status place_on(const struct planning *planning, const struct planning_request *request,
+                             uint32_t stages, struct plan_placement *out, struct shoal_error *error) {
+    struct plan_device devices[PLAN_MAX_DEVICES];
+    struct plan_problem problem = planning->problem;
+    memcpy(devices, planning->devices, problem.device_count * sizeof *devices);
+    for (uint32_t i = 0; i < problem.device_count; i++) {
+        devices[i].host_cores = 0;
+    }
+    problem.devices = devices;
+    problem.latency = request->latency;
+    problem.max_stages = stages;
+    problem.use_all = stages == problem.device_count;
+    switch (request->rule) {
+    case PLANNING_EVEN:
+        TRY(plan_even(&problem, out, error));
+        break;
+    case PLANNING_PIPEDREAM:
+        TRY(plan_pipedream(&problem, out, error));
+        break;
+    case PLANNING_OPTIMAL:
+    case PLANNING_CUTS:
+        TRY(plan_solve(&problem, out, error));
+        break;
+    }
+    return out->feasible ? evaluate_on_hosts(planning, out, error) : SHOAL_OK;
+}
+
+shoal_status planning_place(const struct planning *planning, const struct planning_request *request,
+                            struct plan_placement *out, struct shoal_error *error) {
+    if (request->rule == PLANNING_CUTS) {
+        return place_cuts(planning, request, out, error);
+    }
+    const uint32_t count = device_count(planning);
+    if (request->rule != PLANNING_OPTIMAL || !request->choose_devices) {
+        const uint32_t segments = planning->problem.segment_count;
+        return place_on(planning, request, count < segments ? count : segments, out, error);
+    }
+    struct plan_placement best = {.feasible = false};
+    for (uint32_t stages = 1; stages <= count; stages++) {
+        struct plan_placement candidate;
+        TRY(place_on(planning, request, stages, &candidate, error));
+        const double cost = request->latency ? candidate.latency_s : candidate.bottleneck_s;
+        const double least = request->latency ? best.latency_s : best.bottleneck_s;
+        /* One more device must earn its place: a gain below two hundredths is no gain worth a device. */
+        if (candidate.feasible && (!best.feasible || cost < least * 0.98)) {
+            best = candidate;
+        } else if (!candidate.feasible && !best.feasible) {
+            best = candidate;
+        }
+    }
+    *out = best;
+    return SHOAL_OK;
+}
