@@ -29,6 +29,8 @@ static const struct bench benches[] = {
      NULL},
     {"the same, latency objective", 8, 1, 96, true, true, true, NULL},
     {"the same, all on one host of 4 cores", 8, 1, 96, true, true, false, "box"},
+    {"16 unlike devices on one host of 4 cores, ViT-Base (48)", 16, 1, 48, true, true, false,
+     "box"},
     {"ViT-Large, 8 equal devices", 1, 8, 96, true, false, false, NULL},
     {"4 kinds × 8 hosts, ViT-Large", 4, 8, 96, true, false, false, NULL},
     {"16 unlike devices, ViT-Base (48)", 16, 1, 48, true, true, false, NULL},

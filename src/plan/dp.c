@@ -138,6 +138,10 @@ void plan_dp_destroy(struct plan_dp *dp) {
     mem_free(dp);
 }
 
+size_t plan_dp_states(const struct plan_dp *dp) {
+    return dp->sets * dp->kinds;
+}
+
 static void set_bit(uint64_t *words, uint32_t position) {
     words[position / 64] |= UINT64_C(1) << (position % 64);
 }

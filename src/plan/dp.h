@@ -69,6 +69,8 @@ NODISCARD shoal_status plan_dp_create(const struct plan_tables *tables, const ui
                                       struct plan_dp **out, struct shoal_error *error);
 void plan_dp_destroy(struct plan_dp *dp);
 
+size_t plan_dp_states(const struct plan_dp *dp); /* M·K: a measure of the work */
+
 /*
  * The least B such that a chain with all its entries ≤ B exists; infinity if none exists whatever
  * B. Candidates above `above` are not looked at (an incumbent; infinity if there is none): if

@@ -26,8 +26,8 @@ static char paths[3][900];
 
 static const char *const good_text[3] = {
     "Toy: {layers: 2, mem_MB: [1, 1], parameters_in: 0, parameters_out: [8, 0]}\n",
-    "A: {mem_MB: 10, bw_Mbps: 1, model_profiles: {Toy: [{batch_size: 1, dtype: torch.float32, "
-    "time_s: [1, 2]}]}}\n",
+    ("A: {mem_MB: 10, bw_Mbps: 1, model_profiles: {Toy: [{batch_size: 1, dtype: torch.float32, "
+     "time_s: [1, 2]}]}}\n"),
     "A: [a-0, a-1]\n",
 };
 

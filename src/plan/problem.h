@@ -132,8 +132,9 @@ NODISCARD shoal_status plan_evaluate(const struct plan_problem *problem, const u
  * tells apart form one kind, and the state is a multiset of kinds: exact for up to 16 unlike
  * devices over 128 segments, or 64 devices of few kinds. Throughput: least bottleneck; then fewer
  * devices; then lower latency (where no host bound binds). Latency: least latency, then fewer
- * devices. Host bounds: exact with one host whose cores bind; with several, the best placement
- * found and a proven lower bound (exact says whether they meet). Infeasible is not an error:
+ * devices. Host bounds: exact (to 1e-9) with one host whose cores bind and up to about 12 unlike
+ * devices; beyond, or with several such hosts, the best placement found and a proven lower bound
+ * (exact says whether they meet). Infeasible is not an error:
  * out->feasible is false and shortfall_bytes is set. Errors: INVALID (names what), UNSUPPORTED (too
  * many unlike devices or segments, says how many), NO_MEMORY.
  */

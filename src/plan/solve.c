@@ -15,6 +15,10 @@
 /* Host bounds are found by bisection: to this relative precision. */
 #define HOST_PRECISION 1e-9
 
+/* And with at most this much work, in steps of the additive program; each probe is at most (states
+ * × segments²/2) steps. */
+#define HOST_WORK 4e9
+
 struct solver {
     const struct plan_problem *problem;
     struct plan_hosts hosts;
@@ -216,7 +220,10 @@ static shoal_status search_host(struct solver *solver, uint32_t host, double b0,
     fill_host_weights(solver, host);
     double best[PLAN_DP_MAX_STAGES + 1], low = b0, high = HUGE_VAL, probe = b0;
     struct plan_chain chain;
-    for (int i = 0; i < 64; i++) {
+    const double n = solver->problem->segment_count;
+    const double probes = HOST_WORK / ((double)plan_dp_states(solver->dp) * n * n / 2.0);
+    const int limit = probes < 3.0 ? 3 : probes < 64.0 ? (int)probes : 64;
+    for (int i = 0; i < limit; i++) {
         TRY(plan_dp_least_sum(solver->dp, probe, &solver->weights, best, error));
         const double load = minimum(best);
         ASSERT(isfinite(load));
