@@ -12,16 +12,15 @@
 #define DEFAULT_LABELS 2 /* transformers' num_labels */
 
 static const struct architecture {
-    const char *name;
+    const char *name, *prefix;
     enum model_family family;
-    const char *prefix;
     bool classifier, distilled;
 } architectures[] = {
-    {"ViTForImageClassification", MODEL_VIT, "vit.", true, false},
-    {"DeiTForImageClassification", MODEL_DEIT, "deit.", true, false},
-    {"DeiTForImageClassificationWithTeacher", MODEL_DEIT, "deit.", true, true},
-    {"ViTModel", MODEL_VIT, "", false, false},
-    {"DeiTModel", MODEL_DEIT, "", false, false},
+    {"ViTForImageClassification", "vit.", MODEL_VIT, true, false},
+    {"DeiTForImageClassification", "deit.", MODEL_DEIT, true, false},
+    {"DeiTForImageClassificationWithTeacher", "deit.", MODEL_DEIT, true, true},
+    {"ViTModel", "", MODEL_VIT, false, false},
+    {"DeiTModel", "", MODEL_DEIT, false, false},
 };
 #define ARCHITECTURE_COUNT (sizeof architectures / sizeof architectures[0])
 #define ARCHITECTURE_TEXT                                                   \
