@@ -224,6 +224,30 @@ static shoal_status make_stage(struct call *call, struct node_job *job, struct s
     return status;
 }
 
+/*
+ * Fills the message pool with what the run will have underway at most, so that the step path allocates nothing: the credit
+ * window arriving and leaving, one being read, one being made.
+ */
+static shoal_status warm_pool(struct transport *transport, size_t bytes, struct shoal_error *error) {
+    enum { UNDERWAY = 4 };
+    struct transport_message *messages[UNDERWAY] = {NULL};
+    shoal_status status = SHOAL_OK;
+    for (int i = 0; i < UNDERWAY && status == SHOAL_OK; i++) {
+        status = transport->ops->message_new(transport, bytes, &messages[i], error);
+    }
+    for (int i = 0; i < UNDERWAY; i++) {
+        transport->ops->message_free(transport, messages[i]);
+    }
+    return status;
+}
+
+static shoal_status prepare_messages(struct call *call, const struct stage *stage, struct shoal_error *error) {
+    size_t in, out;
+    TRY(stage_message_bytes(stage, &in, &out, error));
+    TRY(warm_pool(call->node->transport, in, error));
+    return warm_pool(call->node->transport, out, error);
+}
+
 static shoal_status read_job(struct call *call, struct node_job *job, struct shoal_error *error) {
     int64_t number;
     const char *previous, *next;
@@ -251,6 +275,11 @@ static shoal_status call_prepare(struct call *call, struct shoal_error *error) {
     TRY(read_job(call, &job, error));
     TRY(make_stage(call, &job, error));
     node->job = job;
+    const shoal_status warmed = prepare_messages(call, job.stage, error);
+    if (warmed != SHOAL_OK) {
+        node_job_drop(node);
+        return warmed;
+    }
     if (strcmp(job.next, call->peer) == 0) {
         node_job_peer_up(node, job.next);
         return SHOAL_OK;

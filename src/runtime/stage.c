@@ -105,6 +105,14 @@ void stage_destroy(struct stage *stage) {
     memory_trim();
 }
 
+shoal_status stage_message_bytes(const struct stage *stage, size_t *in, size_t *out, struct shoal_error *error) {
+    size_t in_bytes;
+    TRY(wire_size(stage->inputs, stage->input_count, 0, &in_bytes, error));
+    TRY(wire_size(stage->outputs, stage->output_count, 0, out, error));
+    *in = in_bytes;
+    return SHOAL_OK;
+}
+
 void stage_memory_get(const struct stage *stage, struct executor_memory *out) {
     executor_memory_get(stage->executor, out);
 }

@@ -37,6 +37,10 @@ NODISCARD shoal_status stage_create(const struct stage_options *options, struct 
                                     struct shoal_error *error);
 void stage_destroy(struct stage *stage);
 
+/* Bytes of one message in and of one message out. */
+NODISCARD shoal_status stage_message_bytes(const struct stage *stage, size_t *in, size_t *out,
+                                           struct shoal_error *error);
+
 void stage_memory_get(const struct stage *stage, struct executor_memory *out);
 
 /*
