@@ -25,7 +25,7 @@ shoal_status_class shoal_status_classify(shoal_status status) {
     return index < sizeof classes / sizeof classes[0] ? classes[index] : SHOAL_CLASS_BUG;
 }
 
-shoal_status error_set(struct shoal_error *error, shoal_status code, const char *format, ...) {
+shoal_status error_set_text(struct shoal_error *error, shoal_status code, const char *format, ...) {
     if (error != NULL) {
         va_list arguments;
         va_start(arguments, format);
@@ -49,7 +49,7 @@ static void append(struct shoal_error *error, size_t used, const char *text) {
     error->text[used + length] = '\0';
 }
 
-shoal_status error_wrap(struct shoal_error *error, shoal_status code, const char *format, ...) {
+shoal_status error_wrap_text(struct shoal_error *error, shoal_status code, const char *format, ...) {
     if (error != NULL) {
         char inner[SHOAL_ERROR_TEXT];
         (void)snprintf(inner, sizeof inner, "%s", error->text);
@@ -81,7 +81,7 @@ static shoal_status status_of_errno(int code) {
     }
 }
 
-shoal_status error_errno(struct shoal_error *error, int saved_errno, const char *format, ...) {
+shoal_status error_errno_text(struct shoal_error *error, int saved_errno, const char *format, ...) {
     const shoal_status code = status_of_errno(saved_errno);
     if (error != NULL) {
         char reason[128];
