@@ -177,51 +177,73 @@ static int by_value(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-static void measure(struct model *model) {
-    static double times[MAX_PASSES];
-    static double peaks[MAX_PASSES];
-    int passes = 0;
-    int peak_count = 0;
-    const size_t input =
-        (size_t)(model->options.batch * model->options.tokens * model->options.hidden);
-    for (int layer = 0; layer < model->options.layers; layer++) { /* warm up */
+/* One pass through all layers: seconds by the wall clock and of this thread's processor time. */
+static void pass(struct model *model, double *wall_s, double *cpu_s) {
+    const double cpu = platform_thread_cpu_s();
+    const uint64_t start = platform_now_ns();
+    for (int layer = 0; layer < model->options.layers; layer++) {
         run_layer(model, layer);
     }
+    *wall_s = (double)(platform_now_ns() - start) * 1e-9;
+    *cpu_s = platform_thread_cpu_s() - cpu;
+}
+
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return values[count / 2];
+}
+
+static void measure(struct model *model) {
+    static double rates[MAX_PASSES];
+    static double fractions[MAX_PASSES];
+    static double cpu_fractions[MAX_PASSES];
+    static double peaks[MAX_PASSES];
+    const struct options *o = &model->options;
+    const size_t input = (size_t)(o->batch * o->tokens * o->hidden);
+    const double flops = model->flops * o->layers;
+    int passes = 0;
+    double wall_s = 0;
+    double cpu_s = 0;
+    pass(model, &wall_s, &cpu_s); /* warm up */
     memset(model->step_s, 0, sizeof model->step_s);
+    double before = peak_f32_gflops(o->threads);
     const uint64_t begin = platform_now_ns();
     while (passes < MAX_PASSES &&
-           (passes < 3 || (double)(platform_now_ns() - begin) * 1e-9 < model->options.seconds)) {
-        if (passes % 8 == 0) {
-            peaks[peak_count++] = peak_f32_gflops(model->options.threads);
-        }
+           (passes < 3 || (double)(platform_now_ns() - begin) * 1e-9 < o->seconds)) {
         random_normal(random_stream(1, "x"), 0, 1, model->values[X], input);
-        const uint64_t start = platform_now_ns();
-        for (int layer = 0; layer < model->options.layers; layer++) {
-            run_layer(model, layer);
-        }
-        times[passes++] = (double)(platform_now_ns() - start) * 1e-9;
+        pass(model, &wall_s, &cpu_s);
+        const double after = peak_f32_gflops(o->threads);
+        peaks[passes] = (before + after) / 2; /* the clock changes from second to second */
+        rates[passes] = flops / wall_s * 1e-9;
+        fractions[passes] = rates[passes] / peaks[passes];
+        cpu_fractions[passes] = flops / cpu_s * 1e-9 / peaks[passes];
+        passes++;
+        before = after;
     }
-    peaks[peak_count++] = peak_f32_gflops(model->options.threads);
-    qsort(times, (size_t)passes, sizeof times[0], by_value);
-    qsort(peaks, (size_t)peak_count, sizeof peaks[0], by_value);
-    const double peak = peaks[peak_count / 2];
-    const double rate = model->flops * model->options.layers / times[passes / 2] * 1e-9;
-    const double best = model->flops * model->options.layers / times[0] * 1e-9;
-    (void)printf("batch %lld threads %d isa %s kernels %s: %.1f GFLOP/s (best %.1f) of peak %.1f "
-                 "= %.3f (best %.3f)\n",
-                 (long long)model->options.batch, model->options.threads, isa_name(isa_current()),
-                 model->options.kernels, rate, best, peak, rate / peak, best / peak);
+    const double rate = median(rates, passes);
+    const double peak = median(peaks, passes);
+    const double fraction = median(fractions, passes); /* sorts: the last is the best */
+    (void)printf("batch %lld threads %d isa %s kernels %s: %.1f GFLOP/s, peak %.1f; of the peak "
+                 "beside it: median %.3f best %.3f",
+                 (long long)o->batch, o->threads, isa_name(isa_current()), o->kernels, rate, peak,
+                 fraction, fractions[passes - 1]);
+    if (o->threads == 1) { /* what other programs took from the processor left out */
+        const double cpu_fraction = median(cpu_fractions, passes);
+        (void)printf("; by processor time: median %.3f best %.3f", cpu_fraction,
+                     cpu_fractions[passes - 1]);
+    }
+    (void)printf(" (%d passes)\n", passes);
     double total = 0;
     for (int i = 0; i < STEPS; i++) {
         total += model->step_s[i];
     }
     for (int i = 0; i < STEPS && model->options.ops; i++) {
         const struct kernel_desc *d = &model->descs[i];
-        const double flops = op_flops(d->op, &d->attrs, d->inputs, d->input_count, d->params,
-                                      d->param_count, d->outputs);
+        const double step_flops = op_flops(d->op, &d->attrs, d->inputs, d->input_count, d->params,
+                                           d->param_count, d->outputs);
         (void)printf("  %-10s %-9s %5.1f %%  %6.1f GFLOP/s\n", steps[i].name, model->sets[i]->name,
                      100 * model->step_s[i] / total,
-                     flops * passes * model->options.layers / model->step_s[i] * 1e-9);
+                     step_flops * passes * model->options.layers / model->step_s[i] * 1e-9);
     }
 }
 
