@@ -49,6 +49,12 @@ static inline double plan_objective(const struct plan_problem *problem,
     return problem->latency ? placement->latency_s : placement->bottleneck_s;
 }
 
+/* plan_solve with other limits: exact up to exact_states (multisets × kinds), plan/approximate.h
+ * beyond. For tests. */
+NODISCARD shoal_status plan_solve_within(const struct plan_problem *problem, double exact_states,
+                                         double merged_states, struct plan_placement *out,
+                                         struct shoal_error *error);
+
 /* A proven lower bound of the objective from relaxations alone: no table, no state. */
 double plan_relaxed_bound(const struct plan_problem *problem);
 

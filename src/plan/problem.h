@@ -129,14 +129,15 @@ NODISCARD shoal_status plan_evaluate(const struct plan_problem *problem, const u
 
 /*
  * The optimum over contiguous partitions, device subsets and orders. Devices that no measurement
- * tells apart form one kind, and the state is a multiset of kinds: exact for up to 16 unlike
- * devices over 128 segments, or 64 devices of few kinds. Throughput: least bottleneck; then fewer
- * devices; then lower latency (where no host bound binds). Latency: least latency, then fewer
- * devices. Host bounds: exact (to 1e-9) with one host whose cores bind and up to about 12 unlike
- * devices; beyond, or with several such hosts, the best placement found and a proven lower bound
- * (exact says whether they meet). Infeasible is not an error:
- * out->feasible is false and shortfall_bytes is set. Errors: INVALID (names what), UNSUPPORTED (too
- * many unlike devices or segments, says how many), NO_MEMORY.
+ * tells apart form one kind, and the state is a multiset of kinds.
+ * Exact: up to 16 unlike devices, or up to 64 of few kinds (kinds · Π(devices of the kind + 1) ≤
+ * 2^21). Beyond: a placement found by search and a proven lower bound; `exact` is false unless they
+ * meet. If nothing was found, feasible is false, and exact says whether that is proven. Throughput:
+ * least bottleneck; then fewer devices; then lower latency (where no host bound binds). Latency:
+ * least latency, then fewer devices. Host bounds: exact (to 1e-9) with one host whose cores bind
+ * and up to about 12 unlike devices; beyond, or with several such hosts, the best placement found
+ * and a proven lower bound. Infeasible is not an error: out->feasible is false and shortfall_bytes
+ * is set. Errors: INVALID (names what), UNSUPPORTED (too many segments, says how many), NO_MEMORY.
  */
 NODISCARD shoal_status plan_solve(const struct plan_problem *problem, struct plan_placement *out,
                                   struct shoal_error *error);

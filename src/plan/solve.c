@@ -1,4 +1,5 @@
 /* plan_solve: Shoal's cost model on the dynamic program of dp.h. */
+#include "plan/approximate.h"
 #include "plan/cost.h"
 #include "plan/dp.h"
 
@@ -11,6 +12,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+/* States (M·K) up to which the exact program is used, and what a merged problem may have beyond. */
+#define EXACT_STATES 2097152.0
+#define MERGED_STATES 131072.0
 
 /* Host bounds are found by bisection: to this relative precision. */
 #define HOST_PRECISION 1e-9
@@ -27,6 +32,7 @@ struct solver {
     uint32_t first_of[PLAN_MAX_DEVICES]; /* kind → its first device */
     uint32_t counts[PLAN_MAX_DEVICES];
     uint32_t min_stages, max_stages;
+    double exact_states, merged_states;
     struct plan_tables cost;    /* what each resource takes; infinity where it does not fit */
     struct plan_tables latency; /* what one microbatch waits */
     struct plan_tables weights; /* load of hosts, when one binds */
@@ -412,48 +418,88 @@ static void explain_choice(const struct plan_problem *p, struct plan_placement *
     }
 }
 
-static shoal_status solve(struct solver *solver, struct plan_placement *out,
-                          struct shoal_error *error) {
+/* Too many unlike kinds: a placement that was found, and a bound that is proven. */
+static shoal_status solve_approximately(struct solver *solver, struct answer *answer,
+                                        struct shoal_error *error) {
+    const struct plan_search search = {.cost = &solver->cost,
+                                       .latency = &solver->latency,
+                                       .counts = solver->counts,
+                                       .min_stages = solver->min_stages,
+                                       .max_stages = solver->max_stages,
+                                       .least_latency = solver->problem->latency,
+                                       .merged_states = solver->merged_states};
+    struct plan_chain chain;
+    TRY(plan_approximate(&search, &answer->lower_bound_s, &chain, error));
+    answer->exact = !isfinite(answer->lower_bound_s); /* proven infeasible */
+    if (chain.stage_count > 0) {
+        TRY(place(solver, &chain, &answer->placement, error));
+        answer->found = true;
+        answer->exact =
+            plan_objective(solver->problem, &answer->placement) <= answer->lower_bound_s;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status find_answer(struct solver *solver, bool *exactly, struct answer *answer,
+                                struct shoal_error *error) {
     const struct plan_problem *p = solver->problem;
-    struct answer answer = {.found = false};
     TRY(plan_tables_init(&solver->cost, p->segment_count, solver->kind_count, error));
     TRY(plan_tables_init(&solver->latency, p->segment_count, solver->kind_count, error));
     if (any_binding(solver)) {
         TRY(plan_tables_init(&solver->weights, p->segment_count, solver->kind_count, error));
     }
     fill_tables(solver);
+    const uint32_t stages =
+        solver->max_stages < p->segment_count ? solver->max_stages : p->segment_count;
+    *exactly = plan_states(solver->counts, solver->kind_count, stages) <= solver->exact_states;
+    if (!*exactly) {
+        return solve_approximately(solver, answer, error);
+    }
     TRY(plan_dp_create(&solver->cost, solver->counts, solver->min_stages, solver->max_stages,
                        &solver->dp, error));
-    TRY(p->latency ? solve_latency(solver, &answer, error)
-                   : solve_throughput(solver, &answer, error));
+    return p->latency ? solve_latency(solver, answer, error)
+                      : solve_throughput(solver, answer, error);
+}
+
+static shoal_status solve(struct solver *solver, struct plan_placement *out,
+                          struct shoal_error *error) {
+    const struct plan_problem *p = solver->problem;
+    struct answer answer = {.found = false, .exact = true, .lower_bound_s = HUGE_VAL};
+    bool exactly;
+    TRY(find_answer(solver, &exactly, &answer, error));
     struct plan_placement *placement = &answer.placement;
-    if (answer.found) {
-        placement->exact = answer.exact;
-        placement->lower_bound_s = answer.lower_bound_s;
-    } else {
-        *placement = (struct plan_placement){.bottleneck_s = HUGE_VAL,
-                                             .latency_s = HUGE_VAL,
-                                             .lower_bound_s = HUGE_VAL,
-                                             .exact = true};
+    if (!answer.found) {
+        *placement = (struct plan_placement){.bottleneck_s = HUGE_VAL, .latency_s = HUGE_VAL};
     }
+    placement->exact = answer.exact;
+    placement->lower_bound_s = answer.lower_bound_s;
     plan_best_single(p, &placement->single_device_s, &placement->single_device);
     if (answer.found) {
         explain_choice(p, placement);
     } else if (p->use_all && p->device_count > p->segment_count) {
         say(placement, "%" PRIu32 " devices cannot all be used: the model has %" PRIu32 " segments",
             p->device_count, p->segment_count);
-    } else {
+    } else if (exactly) {
         TRY(find_shortfall(solver, placement, error));
+    } else if (answer.exact) {
+        say(placement, "no placement fits: too little memory, or no chain of links");
+    } else {
+        say(placement,
+            "no placement was found that fits, but with %" PRIu32
+            " unlike devices it is not proven that there is none",
+            solver->kind_count);
     }
     *out = *placement;
     return SHOAL_OK;
 }
 
-shoal_status plan_solve(const struct plan_problem *problem, struct plan_placement *out,
-                        struct shoal_error *error) {
+shoal_status plan_solve_within(const struct plan_problem *problem, double exact_states,
+                               double merged_states, struct plan_placement *out,
+                               struct shoal_error *error) {
     TRY(plan_check(problem, error));
     const uint64_t start_ns = problem->clock != NULL ? clock_now_ns(problem->clock) : 0;
-    struct solver solver = {.problem = problem};
+    struct solver solver = {
+        .problem = problem, .exact_states = exact_states, .merged_states = merged_states};
     solver.max_stages = problem->max_stages > 0 ? problem->max_stages : problem->device_count;
     solver.min_stages = problem->use_all ? problem->device_count : 1;
     plan_hosts_find(problem, &solver.hosts);
@@ -467,4 +513,9 @@ shoal_status plan_solve(const struct plan_problem *problem, struct plan_placemen
         out->solver_seconds = (double)(clock_now_ns(problem->clock) - start_ns) * 1e-9;
     }
     return status;
+}
+
+shoal_status plan_solve(const struct plan_problem *problem, struct plan_placement *out,
+                        struct shoal_error *error) {
+    return plan_solve_within(problem, EXACT_STATES, MERGED_STATES, out, error);
 }

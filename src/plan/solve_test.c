@@ -579,7 +579,7 @@ static void test_sizes_that_overflow_do_not_fit(void **unused) {
     assert_true(got.shortfall_bytes[0] > SIZE_MAX / 2);
 }
 
-static void test_too_many_unlike_devices(void **unused) {
+static void test_many_unlike_devices_get_a_placement_and_a_bound(void **unused) {
     (void)unused;
     enum { D = 30, N = 40 };
     static double compute[D][N];
@@ -596,18 +596,88 @@ static void test_too_many_unlike_devices(void **unused) {
                              .scratch_bytes = zero};
     for (uint32_t d = 0; d < D; d++) {
         for (uint32_t l = 0; l < N; l++) {
-            compute[d][l] = 1.0 + d;
+            compute[d][l] = 1.0 + 0.1 * d;
         }
         devices[d] = (struct plan_device){.name = "x", .compute_s = compute[d]};
     }
     struct plan_placement got;
+    assert_int_equal(plan_solve(&p, &got, NULL), SHOAL_OK);
+    assert_true(got.feasible && got.lower_bound_s > 0.0 && got.bottleneck_s >= got.lower_bound_s);
+    assert_true(got.bottleneck_s <= 1.5 * got.lower_bound_s);
+    p.use_all = true;
+    assert_int_equal(plan_solve(&p, &got, NULL), SHOAL_OK);
+    assert_true(got.feasible && got.stage_count == D);
+    p.use_all = false;
+    p.latency = true; /* without costs of links, the fastest alone */
+    assert_int_equal(plan_solve(&p, &got, NULL), SHOAL_OK);
+    assert_true(got.feasible && got.exact && got.latency_s == 40.0);
+    p.latency = false;
+    for (uint32_t d = 0; d < D; d++) {
+        devices[d].memory_base = 2;
+        devices[d].memory_limit = 1;
+    }
+    assert_int_equal(plan_solve(&p, &got, NULL), SHOAL_OK);
+    assert_true(!got.feasible && got.exact); /* proven */
+    assert_non_null(strstr(got.rejected, "no placement fits"));
+}
+
+static void test_too_many_segments(void **unused) {
+    (void)unused;
+    enum { N = 1025 };
+    static double compute[N];
+    static size_t zero[N + 1];
+    for (uint32_t l = 0; l < N; l++) {
+        compute[l] = 1.0;
+    }
+    const struct plan_device device = {.name = "x", .compute_s = compute};
+    const struct plan_problem p = {.segment_count = N,
+                                   .device_count = 1,
+                                   .devices = &device,
+                                   .cut_bytes = zero,
+                                   .weights_bytes = zero,
+                                   .slot_bytes = zero,
+                                   .scratch_bytes = zero};
+    struct plan_placement got;
     struct shoal_error error;
     assert_int_equal(plan_solve(&p, &got, &error), SHOAL_UNSUPPORTED);
-    assert_non_null(strstr(error.text, "30 unlike kinds"));
+    assert_non_null(strstr(error.text, "1025 segments"));
     /* The baselines go on, with a bound from relaxations. */
     assert_int_equal(plan_even(&p, &got, NULL), SHOAL_OK);
-    assert_true(got.lower_bound_s > 0.0 && got.lower_bound_s <= got.bottleneck_s);
+    assert_true(got.lower_bound_s > 1024.9 && got.lower_bound_s <= got.bottleneck_s);
     assert_int_equal(plan_pipedream(&p, &got, NULL), SHOAL_OK);
+}
+
+/* What is used beyond the exact program, made to work on instances that brute force can judge. */
+static void test_approximation_keeps_its_promises(void **unused) {
+    (void)unused;
+    uint32_t feasible = 0, missed = 0, optimal = 0;
+    for (uint64_t seed = 1; seed <= 3000; seed++) {
+        struct instance x;
+        draw_instance(&x, seed, 6, 4, NO_HOSTS);
+        struct brute b = {.x = &x, .memory_factor = HUGE_VAL};
+        enumerate(&b, 0, 0, 0);
+        struct plan_placement got;
+        CHECK(&x, plan_solve_within(&x.problem, 0.0, 6.0, &got, NULL) == SHOAL_OK);
+        CHECK(&x, b.any || !got.feasible);
+        if (!b.any) {
+            continue;
+        }
+        feasible++;
+        CHECK(&x, got.lower_bound_s <= b.best_objective * (1.0 + 1e-9));
+        CHECK(&x, got.feasible || !got.exact); /* infeasible is never said to be proven wrongly */
+        if (!got.feasible) {
+            missed++;
+            continue;
+        }
+        check_evaluation(&x, &got);
+        const double objective = plan_objective(&x.problem, &got);
+        CHECK(&x, objective >= b.best_objective * (1.0 - 1e-9));
+        CHECK(&x, !got.exact || close_to(objective, b.best_objective));
+        optimal += close_to(objective, b.best_objective) ? 1 : 0;
+    }
+    print_message("approximation: %u feasible, %u not found, %u optimal\n", feasible, missed,
+                  optimal);
+    assert_true(missed < feasible / 20 && optimal > feasible * 8 / 10);
 }
 
 static void test_running_out_of_memory(void **unused) {
@@ -621,7 +691,8 @@ static void test_running_out_of_memory(void **unused) {
         for (;; n++) {
             memcpy(&got, &untouched, sizeof got);
             mem_fail_after(n);
-            const shoal_status status = plan_solve(&x.problem, &got, NULL);
+            const shoal_status status =
+                plan_solve_within(&x.problem, seed <= 8 ? 1e9 : 0.0, 100.0, &got, NULL);
             mem_fail_after(0);
             if (status == SHOAL_OK) {
                 break;
@@ -664,7 +735,9 @@ int main(void) {
         cmocka_unit_test(test_invalid_problems),
         cmocka_unit_test(test_evaluate_refuses_what_is_no_placement),
         cmocka_unit_test(test_sizes_that_overflow_do_not_fit),
-        cmocka_unit_test(test_too_many_unlike_devices),
+        cmocka_unit_test(test_many_unlike_devices_get_a_placement_and_a_bound),
+        cmocka_unit_test(test_too_many_segments),
+        cmocka_unit_test(test_approximation_keeps_its_promises),
         cmocka_unit_test(test_running_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
