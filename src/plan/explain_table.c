@@ -137,13 +137,16 @@ static void add_verdict(const struct plan_report *report, struct text *text) {
         text_add(text, "no placement has a %s below %s; this one is %.3g %% above\n", word, bound,
                  100.0 * (objective / report->lower_bound_s - 1.0));
     }
-    if (report->single_device == NULL) {
+    if (report->single_device == NULL && strstr(report->reason, " alone") == NULL) {
         text_add(text, "one device alone: none can hold the whole model\n");
-    } else if (report->stage_count > 1 && report->single_device_s < objective) {
+    } else if (report->single_device != NULL && report->stage_count > 1 &&
+               report->single_device_s < objective) {
         text_add(text, "one device alone is BETTER: ");
         (void)text_add_clean(text, report->single_device, NAME_LIMIT);
         text_add(text, " takes %s\n", alone);
-    } else {
+    } else if (report->single_device != NULL &&
+               strstr(report->reason, " alone") ==
+                   NULL) { /* the planner's own reason says it too */
         text_add(text, "one device alone: ");
         (void)text_add_clean(text, report->single_device, NAME_LIMIT);
         text_add(text, " takes %s%s", alone,

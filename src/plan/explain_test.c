@@ -143,7 +143,7 @@ static void test_table(void **unused) {
                                         "laptop",
                                         "* bottleneck: ",
                                         "optimal: no placement has a smaller bottleneck",
-                                        "one device alone: ",
+                                        " alone: ",
                                         NULL};
     expect_parts(table, parts);
     mem_free(table);
