@@ -6,6 +6,10 @@
 # Including a folder that is not named, or one further down the table, does not compile.
 set(SHOAL_FARM ${CMAKE_BINARY_DIR}/include-farm)
 
+# What ThreadSanitizer runs: reference kernels and the in-process transport (libzmq and libgomp raise false alarms).
+set(SHOAL_TSAN_TESTS base_test platform_test tensor_test graph_test weights_test memory_plan_test model_test
+  run_step_test pool_test inproc_test node_test job_test contract_stashing_test contract_slice_test)
+
 function(shoal_folder NAME)
   cmake_parse_arguments(F "" "" "SOURCES;USES;LIBS;TESTS" ${ARGN})
   string(REPLACE "/" "_" target ${NAME})
@@ -45,6 +49,9 @@ function(shoal_test NAME)
   add_test(NAME ${NAME} COMMAND ${NAME} ${T_ARGS})
   set_tests_properties(${NAME} PROPERTIES TIMEOUT ${T_TIMEOUT}
     ENVIRONMENT "SHOAL_SOURCE_DIR=${CMAKE_SOURCE_DIR};SHOAL_BINARY=${CMAKE_BINARY_DIR}/shoal")
+  if(NAME IN_LIST SHOAL_TSAN_TESTS)
+    set_property(TEST ${NAME} PROPERTY LABELS tsan)
+  endif()
 endfunction()
 
 # shoal_fuzz(NAME SOURCES f.c USES ... CORPUS dir): with SHOAL_FUZZERS a libFuzzer program; always a

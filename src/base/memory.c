@@ -23,7 +23,8 @@ void *mem_alloc(size_t size) {
 }
 
 void *mem_calloc(size_t count, size_t size) {
-    return count_and_permit() ? calloc(count > 0 ? count : 1, size > 0 ? size : 1) : NULL;
+    size_t bytes;
+    return checked_mul_size(count, size, &bytes) && count_and_permit() ? calloc(1, bytes > 0 ? bytes : 1) : NULL;
 }
 
 void *mem_realloc(void *pointer, size_t size) {
