@@ -75,6 +75,14 @@ static bool supports(const struct kernel_desc *desc) {
     return function_for(desc) != NULL;
 }
 
+/* Less than some 20 µs of work: about what it takes to wake a thread and wait for it. */
+static bool is_small(const struct kernel_desc *desc) {
+    const double flops = op_flops(desc->op, &desc->attrs, desc->inputs, desc->input_count,
+                                  desc->params, desc->param_count, desc->outputs);
+    const double elements = (double)blas_count(&desc->outputs[0]);
+    return flops < 1e6 && elements < 5e4;
+}
+
 static shoal_status create(const struct kernel_desc *desc, struct kernel **out,
                            struct shoal_error *error) {
     const struct blas_function *function = function_for(desc);
@@ -91,8 +99,9 @@ static shoal_status create(const struct kernel_desc *desc, struct kernel **out,
     kernel->desc = *desc;
     kernel->function = function;
     kernel->vector = vector_get();
+    kernel->threads = is_small(desc) ? 1 : desc->threads;
     function->prepare(kernel);
-    kernel->sizes.scratch_bytes = kernel->thread_scratch * (size_t)desc->threads;
+    kernel->sizes.scratch_bytes = kernel->thread_scratch * (size_t)kernel->threads;
     *out = &kernel->kernel;
     return SHOAL_OK;
 }
@@ -112,7 +121,7 @@ static shoal_status run(const struct kernel *kernel, const void *packed, const v
                         void *const outputs[], void *scratch) {
     const struct blas_kernel *blas = self(kernel);
     struct blas_call call = {blas, packed, inputs, outputs, scratch};
-    vector_parallel(blas->desc.threads, blas->function->work, &call);
+    vector_parallel(blas->threads, blas->function->work, &call);
     return SHOAL_OK;
 }
 

@@ -44,7 +44,7 @@ static void prepare_vector(struct blas_kernel *kernel) {
     const struct vector_ops *vector = kernel->vector;
     dimensions(kernel);
     set_packed(kernel, vector->packed_count(kernel->depth, kernel->columns));
-    const int threads = kernel->desc.threads;
+    const int threads = kernel->threads;
     /* Columns share the reading of weights; with few of them the rows are split instead. */
     kernel->by_rows = kernel->columns < (int64_t)4 * threads * vector->panel;
     kernel->thread_scratch = blas_bytes(vector->gemm_scratch(kernel->rows, kernel->depth));

@@ -7,33 +7,36 @@
  * chain.
  *
  * Packed B:  [block of K][panel][K in block][PANEL]
- * Packed A:  [block of K][row][A_STRIDE], one block of rows at a time; the odd stride keeps rows
- * that are a power of two apart in the caller's memory from falling into the same cache sets.
+ * Packed A:  [block of K][tile][K in block / LINE][row in tile][LINE], one block of rows at a time
  * Partial sums: [panel in column block][row][PANEL]
+ *
+ * So the product of a tile reads A and B in the order of memory, and rows that are a power of two
+ * apart in the caller's memory do not fall into the same cache sets.
  */
 
 #if VECTOR_WIDTH == 16
 #define PANEL 32
 #define TILE 14 /* 28 of 32 registers hold sums */
+#define DEPTH_BLOCK 512
 #elif VECTOR_WIDTH == 8
 #define PANEL 16
 #define TILE 6 /* 12 of 16 */
+#define DEPTH_BLOCK 256
 #elif defined(__aarch64__)
 #define PANEL 16
 #define TILE 6 /* 24 of 32 */
+#define DEPTH_BLOCK 256
 #else
 #define PANEL 16
 #define TILE 2 /* 8 of 16 */
+#define DEPTH_BLOCK 256
 #endif
 
 #define VECTORS (PANEL / VECTOR_WIDTH)
-#ifndef DEPTH_BLOCK
-#define DEPTH_BLOCK 256
-#endif
 #define LINE 16
 #define AHEAD 4                    /* lines of B fetched ahead per LINE steps of K */
 #define ROW_BLOCK 224              /* packed A of one block of K stays in a 1 MiB cache */
-#define COLUMN_BLOCK (256 / PANEL) /* panels */
+#define COLUMN_BLOCK (128 / PANEL) /* panels */
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -107,7 +110,7 @@ static int64_t line_up(int64_t count) {
 
 static int64_t gemm_scratch(int64_t rows, int64_t depth) {
     const int64_t block = least(rows, ROW_BLOCK);
-    return line_up(depth) + block * line_up(depth) + block * COLUMN_BLOCK * PANEL;
+    return (TILE + block) * line_up(depth) + block * COLUMN_BLOCK * PANEL;
 }
 
 /* One step of K: sum [rows] += a column of a times a row of b. */
@@ -291,29 +294,35 @@ static int64_t tile_offset(const struct vector_gemm *g, int64_t rows, struct til
     return k * rows + tile.from * line_up(least(DEPTH_BLOCK, g->depth - k));
 }
 
-/* The values of one row, `from` [K], as the index-th row of a tile. */
-static void pack_row(const struct vector_gemm *g, int64_t rows, struct tile tile, int64_t index,
-                     const float *from, float *a) {
+/* The rows of a tile, each `from[r]` [K], side by side line for line: written in the order of
+ * memory. */
+static void pack_tile(const struct vector_gemm *g, int64_t rows, struct tile tile,
+                      const float *const from[TILE], float *a) {
     for (int64_t k = 0; k < g->depth; k += DEPTH_BLOCK) {
         const int64_t depth = least(DEPTH_BLOCK, g->depth - k);
-        float *to = a + tile_offset(g, rows, tile, k) + index * LINE;
-        int64_t i = 0;
-        for (; i + LINE <= depth; i += LINE, to += tile.height * LINE) {
-            memcpy(to, from + k + i, LINE * sizeof(float));
+        float *to = a + tile_offset(g, rows, tile, k);
+        int64_t i = k;
+        for (; i + LINE <= k + depth; i += LINE) {
+            for (int64_t r = 0; r < tile.height; r++, to += LINE) {
+                memcpy(to, from[r] + i, LINE * sizeof(float));
+            }
         }
-        memcpy(to, from + k + i, (size_t)(depth - i) * sizeof(float));
+        for (int64_t r = 0; r < tile.height; r++, to += LINE) {
+            memcpy(to, from[r] + i, (size_t)(k + depth - i) * sizeof(float));
+        }
     }
 }
 
 static void pack_block(const struct vector_gemm *g, int64_t row, int64_t rows, float *a,
-                       float *buffer) {
+                       float *buffers) {
     const int64_t tiles = quotient_up(rows, TILE);
     for (int64_t i = 0; i < tiles; i++) {
         const struct tile tile = tile_at(i, tiles, rows);
-        for (int64_t index = 0; index < tile.height; index++) {
-            const float *from = g->row(g->source, row + tile.from + index, buffer);
-            pack_row(g, rows, tile, index, from, a);
+        const float *from[TILE];
+        for (int64_t r = 0; r < tile.height; r++) {
+            from[r] = g->row(g->source, row + tile.from + r, buffers + r * line_up(g->depth));
         }
+        pack_tile(g, rows, tile, from, a);
     }
 }
 
@@ -347,13 +356,13 @@ static void multiply_block(const struct vector_gemm *g, int64_t row, int64_t row
 static void gemm(const struct vector_gemm *g, int64_t first_row, int64_t last_row, int64_t first,
                  int64_t last, float *scratch) {
     const int64_t blocks = quotient_up(last_row - first_row, ROW_BLOCK);
-    float *buffer = scratch;
-    float *a = buffer + line_up(g->depth);
+    float *buffers = scratch;
+    float *a = buffers + TILE * line_up(g->depth);
     for (int64_t block = 0; block < blocks; block++) {
         const int64_t row = first_row + block * (last_row - first_row) / blocks;
         const int64_t rows = first_row + (block + 1) * (last_row - first_row) / blocks - row;
         float *sums = a + rows * line_up(g->depth);
-        pack_block(g, row, rows, a, buffer);
+        pack_block(g, row, rows, a, buffers);
         for (int64_t panel = first; panel < last; panel += COLUMN_BLOCK) {
             multiply_block(g, row, rows, panel, least(panel + COLUMN_BLOCK, last), a, sums);
         }
