@@ -47,8 +47,9 @@ struct blas_kernel {
     const struct blas_function *function;
     const struct vector_ops *vector;
     struct kernel_sizes sizes;
-    size_t bias_offset;           /* bytes in packed; the bias, or what comes second */
-    size_t thread_scratch;        /* bytes of each thread's part of scratch */
+    size_t bias_offset;    /* bytes in packed; the bias, or what comes second */
+    int threads;           /* desc.threads, or 1 for so little work that waking others costs more */
+    size_t thread_scratch; /* bytes of each thread's part of scratch */
     int64_t rows, columns, depth; /* of the matrix product, if there is one */
     bool by_rows;                 /* threads split rows rather than columns */
 };
