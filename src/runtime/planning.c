@@ -283,6 +283,18 @@ static shoal_status find_links(struct planning *planning, struct shoal_error *er
 
 /* ---- the problem ---- */
 
+/* What a device occupies before any stage: the most among those alike, so that the planner sees that they are alike. */
+static size_t idle_bytes(const struct planning *planning, uint32_t device) {
+    size_t most = 0;
+    for (uint32_t d = 0; d < device_count(planning); d++) {
+        const size_t resident = (size_t)info_integer(planning, d, "resident_bytes");
+        if (planning->profiles[d] == planning->profiles[device] && resident > most) {
+            most = resident;
+        }
+    }
+    return most;
+}
+
 static void fill_devices(struct planning *planning) {
     const uint32_t count = device_count(planning), segments = planning->problem.segment_count;
     for (uint32_t d = 0; d < count; d++) {
@@ -297,7 +309,7 @@ static void fill_devices(struct planning *planning) {
         device->threads = (int)info_integer(planning, d, "threads");
         device->host_cores = (int)info_integer(planning, d, "cores");
         device->compute_s = compute;
-        device->memory_base = (size_t)info_integer(planning, d, "resident_bytes") +
+        device->memory_base = idle_bytes(planning, d) +
                               (size_t)json_integer_value(json_object_get(planning->profiles[d], "library_bytes"));
         device->memory_limit = (size_t)info_integer(planning, d, "memory_limit");
     }
@@ -465,7 +477,13 @@ static shoal_status evaluate_on_hosts(const struct planning *planning, struct pl
     seen.single_device = placement->single_device;
     seen.solver_seconds = placement->solver_seconds;
     seen.exact = placement->exact;
-    memcpy(seen.rejected, placement->rejected, sizeof seen.rejected);
+    const double ratio = seen.single_device_s / seen.bottleneck_s;
+    if (seen.bottleneck_kind != PLAN_BOUND_HOST) {
+        memcpy(seen.rejected, placement->rejected, sizeof seen.rejected);
+    } else if (isfinite(ratio) && ratio > 1) { /* the solver's text knows nothing of the shared cores */
+        (void)snprintf(seen.rejected, sizeof seen.rejected, "%s alone: %.4g s, %.3g times as long",
+                       planning->devices[seen.single_device].name, seen.single_device_s, ratio);
+    }
     /* No schedule beats the cores of the host, nor the best partition with a core for everyone. */
     seen.lower_bound_s = fmax(placement->lower_bound_s,
                               seen.bottleneck_kind == PLAN_BOUND_HOST ? seen.bottleneck_s : 0.0);
