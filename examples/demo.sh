@@ -19,6 +19,11 @@ trap 'exit 130' INT TERM
 number() { sed -n "s/^ \"$1\": \([0-9.eE+-]*\),*\$/\1/p" "$2" | head -n 1; }
 text() { sed -n "s/^ \"$1\": \"\(.*\)\",*\$/\1/p" "$2" | head -n 1; }
 
+classify() { # NAME DEVICES; the progress bar shows on a terminal
+    "$shoal" run "$model" --input "$work/pictures" --devices "$2" --threads 1 --output "$work/$1.jsonl" --json >"$work/$1.json"
+    awk -v rate="$(number steady_items_per_second "$work/$1.json")" 'BEGIN {printf "%.2f pictures a second\n", rate}'
+}
+
 echo
 echo "== Shoal draws $images pictures"
 "$draw" "$work/pictures" "$images" 7
@@ -27,14 +32,10 @@ echo "== The best partition of $model over $devices devices of this machine, one
 "$shoal" plan "$model" --devices "$devices" --threads 1
 echo
 echo "== One device"
-"$shoal" run "$model" --input "$work/pictures" --devices 1 --threads 1 --output "$work/one.jsonl" --json \
-    >"$work/one.json" 2>"$work/one.err" || { cat "$work/one.err" >&2; exit 1; }
-echo "done: $(number steady_items_per_second "$work/one.json") pictures a second"
+classify one 1
 echo
 echo "== $devices devices: processes of their own, encrypted links between them"
-"$shoal" run "$model" --input "$work/pictures" --devices "$devices" --threads 1 --output "$work/many.jsonl" --json \
-    >"$work/many.json" 2>"$work/many.err" || { cat "$work/many.err" >&2; exit 1; }
-echo "done: $(number steady_items_per_second "$work/many.json") pictures a second"
+classify many "$devices"
 
 one=$(number steady_items_per_second "$work/one.json")
 many=$(number steady_items_per_second "$work/many.json")

@@ -23,7 +23,7 @@ struct run_arguments {
 
 static void on_progress(void *context, const struct job_progress *progress) {
     struct session *session = &((struct run_arguments *)context)->session;
-    if (session->json || isatty(STDERR_FILENO) == 0) {
+    if (isatty(STDERR_FILENO) == 0) {
         return;
     }
     enum { WIDTH = 30 };

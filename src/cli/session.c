@@ -57,10 +57,10 @@ void session_clear_line(struct session *session) {
 }
 
 void session_say(struct session *session, const char *format, ...) {
-    if (session->json) {
-        return;
-    }
     const bool terminal = isatty(STDERR_FILENO) != 0;
+    if (session->json && !terminal) {
+        return; /* scripts want the document alone; a person at a terminal wants to see that it goes on */
+    }
     va_list arguments;
     va_start(arguments, format);
     if (terminal) {

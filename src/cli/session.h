@@ -38,7 +38,7 @@ NODISCARD shoal_status session_place(const struct session *session, struct plan_
                                      struct shoal_error *error);
 void session_close(struct session *session);
 
-/* One line on standard error, on a terminal replaced by the next; nothing with --json. */
+/* One line on standard error, on a terminal replaced by the next; with --json on a terminal only. */
 void session_say(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void session_clear_line(struct session *session);
 

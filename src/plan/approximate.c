@@ -76,8 +76,9 @@ static void choose_groups(const struct plan_search *search, struct merged *merge
                 closest = g;
             }
         }
-        memmove(&start[closest + 1], &start[closest + 2],
-                (merged->groups - closest - 1) * sizeof *start);
+        for (uint32_t g = closest + 1; g < merged->groups; g++) {
+            start[g] = start[g + 1];
+        }
         merged->groups--;
     }
 }
