@@ -39,7 +39,8 @@ struct message {
     struct core_peer *creditor; /* gets a credit when the message is freed; NULL: nobody */
     bool is_data;
     uint32_t class;
-    atomic_uint fragments; /* of a message being sent, not yet consumed by the library */
+    atomic_uint fragments; /* being sent: pieces in the library's hands, and 1 until all have been
+                              handed over */
     void *carrier;         /* the connection that sends it */
 };
 

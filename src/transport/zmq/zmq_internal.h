@@ -16,17 +16,19 @@
 #include <zmq.h>
 
 /*
- * Messages longer than this travel as fragments: heartbeats and credit pass between them, every
- * fragment is a sign of life, nobody can make libzmq allocate more than one at a time, and
- * encryption and copying stay in the processor's cache (measured:
- * docs/rationale/0004-transport.md).
+ * Messages longer than a fragment travel in several: heartbeats and credit pass between them, each
+ * is a sign of life, and nobody can make libzmq allocate more than one at a time. Long fragments
+ * cost less CPU time (measured: docs/rationale/0004-transport.md), short ones let a slow link
+ * breathe: a connection whose fragments take longer than SLOW_NS uses short ones.
  */
-#define FRAGMENT_BYTES ((size_t)64 << 10)
-#define FRAGMENTS_UNDERWAY 16 /* handed to libzmq and not yet consumed, per connection */
-#define FRAGMENTS_LOW 8       /* when it pays to wake the I/O thread for more */
-#define TAG_BYTES 16          /* before a fragment: total length, offset */
-#define COPY_BYTES 4096       /* up to here a copy is cheaper than a callback */
-#define CURVE_OVERHEAD 64     /* of a frame; really 33 */
+#define FRAGMENT_BYTES ((size_t)512 << 10)
+#define SHORT_FRAGMENT_BYTES ((size_t)32 << 10)
+#define SLOW_NS (100 * CLOCK_MS)
+#define FRAGMENTS_UNDERWAY 3 /* handed to libzmq and not yet consumed, per connection */
+#define FRAGMENTS_LOW 1      /* when it pays to wake the I/O thread for more */
+#define TAG_BYTES 16         /* before a fragment: total length, offset */
+#define COPY_BYTES 4096      /* up to here a copy is cheaper than a callback */
+#define CURVE_OVERHEAD 64    /* of a frame; really 33 */
 #define KEY_BYTES 32
 #define FLUSH_NS CLOCK_SECOND /* the most that an orderly end waits for */
 #define CONTROL_CREDIT_BATCH 32
@@ -80,6 +82,8 @@ struct link { /* one connection */
     uint64_t unsent_data, unsent_control; /* credit taken from the core, not yet sent */
     bool stalled;                         /* libzmq took nothing: tried again soon */
     atomic_uint underway;                 /* fragments in libzmq's hands */
+    atomic_uint_fast64_t handed_ns;       /* when the last fragment was handed over */
+    atomic_uint_fast64_t delay_ns;        /* how long libzmq kept the last one that it consumed */
     atomic_bool starved;                  /* wants to know when underway is low */
     atomic_uint references;               /* fragments, and 1 until dead */
     /* Receiving: */
@@ -126,8 +130,8 @@ struct endpoint {
     struct link *links;
     size_t admitted;        /* authenticated, HELLO not yet seen */
     size_t expected_closes; /* sockets that will close, of connections accounted for */
-    uint64_t stop_by_ns; /* 0: not stopping */
-    unsigned logged;     /* refusals that have been logged, a bit each */
+    uint64_t stop_by_ns;    /* 0: not stopping */
+    unsigned logged;        /* refusals that have been logged, a bit each */
     zmq_pollitem_t *items;
     struct link **item_links;
     size_t item_capacity;

@@ -77,8 +77,8 @@ static enum sent send_header(struct link *link, const struct wire_header *header
     return send_copy(link, span, used);
 }
 
-static void message_done(struct message *message, unsigned fragments) {
-    if (atomic_fetch_sub(&message->fragments, fragments) == fragments) {
+static void message_done(struct message *message) {
+    if (atomic_fetch_sub(&message->fragments, 1) == 1) {
         pool_give(message);
     }
 }
@@ -89,16 +89,13 @@ static void fragment_done(void *data, void *hint) {
     struct message *message = hint;
     struct link *link = message->carrier;
     struct endpoint *e = link->endpoint; /* outlives the context, and so every callback */
-    message_done(message, 1);
+    message_done(message);
+    atomic_store(&link->delay_ns, platform_now_ns() - atomic_load(&link->handed_ns));
     const bool low = atomic_fetch_sub(&link->underway, 1) - 1 <= FRAGMENTS_LOW;
     if (low && atomic_exchange(&link->starved, false)) {
         io_notify(e);
     }
     atomic_fetch_sub(&link->references, 1); /* the last that touches the link */
-}
-
-static size_t fragment_count(size_t size) {
-    return size > FRAGMENT_BYTES ? (size + FRAGMENT_BYTES - 1) / FRAGMENT_BYTES : 1;
 }
 
 static enum sent send_fragment(struct link *link, struct message *message, size_t offset,
@@ -110,10 +107,11 @@ static enum sent send_fragment(struct link *link, struct message *message, size_
     }
     atomic_fetch_add(&link->underway, 1);
     atomic_fetch_add(&link->references, 1);
-    atomic_fetch_add(&message->fragments, 1); /* this callback's, whatever happens */
+    atomic_fetch_add(&message->fragments, 1);
+    atomic_store(&link->handed_ns, platform_now_ns());
     void *socket;
     enum sent status = send_envelope(link, &socket);
-    if (status == SENT && message->outside.size > FRAGMENT_BYTES) {
+    if (status == SENT && count < message->outside.size) {
         uint8_t tag[TAG_BYTES];
         bytes_put(tag, message->outside.size, 8);
         bytes_put(tag + 8, offset, 8);
@@ -126,30 +124,26 @@ static enum sent send_fragment(struct link *link, struct message *message, size_
     }
     if (status != SENT) {
         (void)zmq_msg_close(&body); /* runs the callback */
-    } else {
-        message_done(message, 1);
     }
     return status;
 }
 
-/* The next piece of the message in hand; *sent_all when it was the last. */
-static enum sent send_piece(struct link *link, bool *sent_all) {
+/* The next piece of the message in hand, which is over (NULL) after the last. */
+static enum sent send_piece(struct link *link) {
     struct message *message = link->sending;
     const size_t size = message->outside.size;
+    const size_t most =
+        atomic_load(&link->delay_ns) > SLOW_NS ? SHORT_FRAGMENT_BYTES : FRAGMENT_BYTES;
     const size_t left = size - link->sent;
-    const size_t count = left < FRAGMENT_BYTES ? left : FRAGMENT_BYTES;
-    enum sent status;
-    if (size <= COPY_BYTES) {
-        status = send_copy(link, message->outside.data, size);
-        if (status == SENT) {
-            message_done(message, 1);
-        }
-    } else {
-        status = send_fragment(link, message, link->sent, count);
-    }
+    const size_t count = left < most ? left : most;
+    const enum sent status = size <= COPY_BYTES ? send_copy(link, message->outside.data, size)
+                                                : send_fragment(link, message, link->sent, count);
     if (status == SENT) {
         link->sent += count;
-        *sent_all = link->sent == size;
+        if (link->sent == size) {
+            link->sending = NULL;
+            message_done(message);
+        }
     }
     return status;
 }
@@ -169,7 +163,7 @@ static bool next_message(struct link *link) {
         return false;
     }
     message->carrier = link;
-    atomic_store(&message->fragments, (unsigned)fragment_count(message->outside.size));
+    atomic_store(&message->fragments, 1);
     link->sending = message;
     link->sent = 0;
     return true;
@@ -214,13 +208,9 @@ static enum sent send_messages(struct link *link) {
             }
             atomic_store(&link->starved, false);
         }
-        bool sent_all = false;
-        const enum sent status = send_piece(link, &sent_all);
+        const enum sent status = send_piece(link);
         if (status != SENT) {
             return status;
-        }
-        if (sent_all) {
-            link->sending = NULL;
         }
     }
 }
@@ -408,10 +398,8 @@ static void detach(struct link *link, const char *text) {
         pool_give(message);
         message = next;
     }
-    if (link->sending != NULL) { /* the fragments that libzmq never got */
-        const size_t given = link->sent / FRAGMENT_BYTES;
-        message_done(link->sending,
-                     (unsigned)(fragment_count(link->sending->outside.size) - given));
+    if (link->sending != NULL) {
+        message_done(link->sending);
         link->sending = NULL;
     }
     if (link->assembling != NULL) {

@@ -263,7 +263,7 @@ static bool begin_assembly(struct link *link, uint64_t total) {
     struct endpoint *e = link->endpoint;
     const size_t limit = e->core.message_bytes > e->core.control_bytes ? e->core.message_bytes
                                                                        : e->core.control_bytes;
-    if (link->assembling != NULL || total > limit || total <= FRAGMENT_BYTES) {
+    if (link->assembling != NULL || total > limit || total < WIRE_HEADER_BYTES) {
         violate(link, REFUSED_MALFORMED, "a fragment out of place");
         return false;
     }

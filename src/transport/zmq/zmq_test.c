@@ -1,112 +1,310 @@
-/* The ZeroMQ transport: the conformance suite over tcp and ipc, and what is its own. */
-#include "transport/conformance.h"
+/* The ZeroMQ transport: the conformance suite over tcp and ipc, and what is its own among friends.
+ */
+#include "transport/zmq/zmq_fixture.h"
 
 #include "base/memory.h"
-#include "platform/file.h"
-#include "transport/zmq/zmq_transport.h"
+#include "platform/clock.h"
+#include "platform/process.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <zmq.h>
 
-/* Keys and addresses of all devices; addresses are fixed before anyone listens. */
-struct shared {
-    struct zmq_keypair keys[CONFORMANCE_DEVICES];
-    struct zmq_allowed allowed[CONFORMANCE_DEVICES];
-    char directory[256];
-    char address[CONFORMANCE_DEVICES][320];
-};
+/* ---- creation ---- */
 
-static void *setup(bool ipc) {
-    struct shared *shared = mem_calloc(1, sizeof *shared);
-    assert_non_null(shared);
-    if (ipc) {
-        assert_int_equal(file_make_temporary(shared->directory, sizeof shared->directory, NULL),
-                         SHOAL_OK);
+static void test_create_errors_of_its_own(void **state) {
+    (void)state;
+    struct shared *shared = fixture_tcp.setup();
+    struct transport *t = NULL, *second = NULL;
+    struct shoal_error error = {.text = ""};
+    struct zmq_transport_options options = {.base = {.name = "device-0"},
+                                            .keys = shared->keys[0],
+                                            .allowed = shared->allowed,
+                                            .allowed_count = 3};
+    struct zmq_transport_options bad = options;
+    bad.keys.public_key[3] = ' ';
+    assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_INVALID);
+    bad.keys = shared->keys[0];
+    memcpy(bad.keys.public_key, shared->keys[1].public_key, ZMQ_KEY_TEXT); /* does not fit */
+    assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_INVALID);
+    struct zmq_allowed list[3];
+    static const char *const words[] = {"no name", "no z85", "twice", "one key"};
+    for (int i = 0; i < 4; i++) {
+        memcpy(list, shared->allowed, sizeof list);
+        if (i == 0) {
+            list[1].name[0] = '\0';
+        } else if (i == 1) {
+            list[1].public_key[39] = '\0';
+        } else if (i == 2) {
+            memcpy(list[1].name, list[0].name, sizeof list[1].name);
+        } else {
+            memcpy(list[1].public_key, list[0].public_key, ZMQ_KEY_TEXT);
+        }
+        bad = options;
+        bad.allowed = list;
+        assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_INVALID);
+        assert_non_null(strstr(error.text, words[i]));
     }
-    for (int i = 0; i < CONFORMANCE_DEVICES; i++) {
-        assert_int_equal(zmq_keypair_make(&shared->keys[i], NULL), SHOAL_OK);
-        (void)snprintf(shared->allowed[i].name, TRANSPORT_NAME_BYTES, "%s", device_name(i));
-        memcpy(shared->allowed[i].public_key, shared->keys[i].public_key, ZMQ_KEY_TEXT);
-        if (ipc) {
-            (void)snprintf(shared->address[i], sizeof shared->address[i], "ipc://%s/%d",
-                           shared->directory, i);
+    bad = options;
+    bad.listen = "tcp://256.1.1.1:0";
+    assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_IO);
+    assert_null(t);
+    options.listen = "tcp://127.0.0.1:0";
+    assert_int_equal(zmq_transport_create(&options, &t, &error), SHOAL_OK);
+    assert_non_null(strstr(t->ops->address(t), "tcp://127.0.0.1:"));
+    bad = options;
+    bad.listen = t->ops->address(t);
+    assert_int_equal(zmq_transport_create(&bad, &second, &error), SHOAL_IO); /* in use */
+    assert_non_null(strstr(error.text, bad.listen));
+    assert_int_equal(zmq_transport_allow(t, list, 3, &error), SHOAL_INVALID);
+    t->ops->destroy(t);
+    options.listen = NULL;
+    assert_int_equal(zmq_transport_create(&options, &t, &error), SHOAL_OK);
+    assert_null(t->ops->address(t)); /* dials only */
+    t->ops->destroy(t);
+    fixture_tcp.teardown(shared);
+}
+
+static void test_connect_invalid(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    const struct shared *shared = cluster.shared;
+    const char *key = shared->keys[1].public_key, *address = "tcp://127.0.0.1:9";
+    struct zmq_keypair other;
+    assert_int_equal(zmq_keypair_make(&other, NULL), SHOAL_OK);
+    const struct {
+        const char *name, *address, *key;
+    } cases[] = {
+        {"device-1", address, "no key"},
+        {"device-1", "udp://127.0.0.1:9", key},
+        {"device-1", NULL, key},
+        {"device-0", address, key},
+        {"", address, key},
+        {"device-1", address, shared->keys[0].public_key}, /* our own */
+        {"device-2", address, key},                        /* belongs to device-1 */
+        {"device-1", address, other.public_key},           /* device-1 has another */
+        {"newcomer", address, NULL},                       /* not on the list, so no key */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct shoal_error error = {.text = ""};
+        assert_int_equal(t->ops->connect(t, cases[i].name, cases[i].address, cases[i].key, &error),
+                         SHOAL_INVALID);
+        assert_true(error.text[0] != '\0');
+    }
+    expect_nothing(t, WANT_ALL, 0);
+    (void)cluster_add(&cluster, 1, NULL); /* the list knows its key */
+    assert_int_equal(t->ops->connect(t, "device-1", shared->address[1], NULL, NULL), SHOAL_OK);
+    (void)expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+    cluster_close(&cluster);
+}
+
+/* ---- the allow-list at run time ---- */
+
+static void test_allow_list_replaced(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    const struct shared *shared = cluster.shared;
+    for (int i = 0; i < 4; i++) {
+        (void)cluster_add(&cluster, i, NULL);
+    }
+    struct transport *t = cluster.devices[0];
+    cluster_join(&cluster, 1, 0);
+    cluster_join(&cluster, 2, 0);
+    cluster_join(&cluster, 0, 3);
+    struct zmq_allowed list[2] = {shared->allowed[2], {.name = "newcomer"}};
+    struct zmq_keypair keys;
+    assert_int_equal(zmq_keypair_make(&keys, NULL), SHOAL_OK);
+    memcpy(list[1].public_key, keys.public_key, ZMQ_KEY_TEXT);
+    assert_int_equal(zmq_transport_allow(t, list, 2, NULL), SHOAL_OK);
+    for (int i = 0; i < 2; i++) { /* device-1, who had dialled, and device-3, whom we dialled */
+        const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_non_null(strstr(event.text, "allow-list"));
+        assert_string_not_equal(event.peer, "device-2");
+    }
+    struct transport_event event = expect_event(cluster.devices[1], WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_non_null(strstr(event.text, "allow-list"));
+    (void)expect_event(cluster.devices[3], WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_int_equal(fixture_tcp.connect(cluster.shared, cluster.devices[1], 1, 0, NULL), SHOAL_OK);
+    event = expect_event(cluster.devices[1], WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_non_null(strstr(event.text, "allow-list"));
+    send_data(cluster.devices[2], 0, 1, 1000); /* who stayed on it notices nothing */
+    expect_message(t, WANT_ALL, 2, 1);
+    const struct zmq_transport_options options = {
+        .base = {.name = "newcomer"}, .keys = keys, .allowed = shared->allowed, .allowed_count = 1};
+    struct transport *newcomer = NULL;
+    assert_int_equal(zmq_transport_create(&options, &newcomer, NULL), SHOAL_OK);
+    assert_int_equal(newcomer->ops->connect(newcomer, "device-0", shared->address[0], NULL, NULL),
+                     SHOAL_OK);
+    (void)expect_event(newcomer, WANT_ALL, TRANSPORT_PEER_UP);
+    event = expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+    assert_string_equal(event.peer, "newcomer");
+    newcomer->ops->destroy(newcomer);
+    cluster_close(&cluster);
+}
+
+/* ---- heartbeats and other processes ---- */
+
+static void test_an_idle_connection_lives(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    const struct transport_options options = {.lost_after_ns = CLOCK_SECOND,
+                                              .ping_ns = 50 * CLOCK_MS};
+    (void)cluster_add(&cluster, 0, &options);
+    (void)cluster_add(&cluster, 1, &options);
+    cluster_join(&cluster, 0, 1);
+    expect_nothing(cluster.devices[0], WANT_ALL, 2500 * CLOCK_MS);
+    expect_nothing(cluster.devices[1], WANT_ALL, 0);
+    send_control(cluster.devices[0], 1, 1);
+    expect_message(cluster.devices[1], WANT_ALL, 0, 1);
+    cluster_close(&cluster);
+}
+
+/* The other process: device-1, which sends every data message back until it is killed. */
+static int run_peer(char **argv) {
+    struct zmq_transport_options options = {.base = {.name = "device-1"}, .listen = NULL};
+    struct zmq_allowed server = {.name = "device-0"};
+    (void)snprintf(options.keys.public_key, ZMQ_KEY_TEXT, "%s", argv[3]);
+    (void)snprintf(options.keys.secret_key, ZMQ_KEY_TEXT, "%s", argv[4]);
+    (void)snprintf(server.public_key, ZMQ_KEY_TEXT, "%s", argv[5]);
+    options.allowed = &server;
+    options.allowed_count = 1;
+    struct transport *t;
+    struct shoal_error error;
+    if (zmq_transport_create(&options, &t, &error) != SHOAL_OK ||
+        t->ops->connect(t, "device-0", argv[2], NULL, &error) != SHOAL_OK) {
+        (void)fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    for (;;) {
+        struct transport_event event;
+        if (t->ops->next(t, WANT_ALL, CLOCK_NEVER, &event, NULL) != SHOAL_OK ||
+            event.kind == TRANSPORT_PEER_LOST) {
+            break;
+        }
+        if (event.kind == TRANSPORT_MESSAGE &&
+            t->ops->send(t, "device-0", event.message, NULL) != SHOAL_OK) {
+            t->ops->message_free(t, event.message);
         }
     }
-    return shared;
+    t->ops->destroy(t);
+    return 0;
 }
 
-static void *setup_tcp(void) {
-    return setup(false);
+static struct process start_peer(const struct cluster *cluster) {
+    const struct shared *shared = cluster->shared;
+    char self[1024];
+    assert_int_equal(process_self_path(self, sizeof self, NULL), SHOAL_OK);
+    const char *const argv[] = {self,
+                                "peer",
+                                shared->address[0],
+                                shared->keys[1].public_key,
+                                shared->keys[1].secret_key,
+                                shared->keys[0].public_key,
+                                NULL};
+    struct process process;
+    assert_int_equal(process_start(argv, NULL, &process, NULL), SHOAL_OK);
+    return process;
 }
 
-static void *setup_ipc(void) {
-    return setup(true);
-}
-
-static void teardown(void *argument) {
-    struct shared *shared = argument;
-    if (shared->directory[0] != '\0') {
-        file_remove_tree(shared->directory);
+static void test_a_killed_process_is_lost_at_once(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *t =
+        cluster_add(&cluster, 0, NULL); /* lost_after is 30 s: not the reason here */
+    for (int round = 0; round < 2; round++) {
+        struct process process = start_peer(&cluster);
+        (void)expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+        for (uint64_t i = 0; i < 10; i++) {
+            send_data(t, 1, i, 700000);
+            expect_message(t, WANT_ALL, 1, i);
+        }
+        send_data(t, 1, 10, 7000000);
+        assert_int_equal(kill(process.pid, SIGKILL), 0);
+        const uint64_t start = platform_now_ns();
+        struct transport_event event;
+        do { /* an echo may have made it */
+            event.kind = TRANSPORT_INTERRUPT;
+            assert_int_equal(t->ops->next(t, WANT_ALL, start + PATIENCE, &event, NULL), SHOAL_OK);
+            if (event.kind == TRANSPORT_MESSAGE) {
+                t->ops->message_free(t, event.message);
+            }
+        } while (event.kind != TRANSPORT_PEER_LOST);
+        assert_string_equal(event.text, "closed");
+        assert_string_equal(event.peer, "device-1");
+        process_stop(&process, 0);
     }
-    mem_free(shared);
+    cluster_close(&cluster);
 }
 
-/* A port that is free now: for a device that is dialled before it listens. */
-static void find_port(char *address, size_t bytes) {
-    void *context = zmq_ctx_new();
-    void *socket = zmq_socket(context, ZMQ_ROUTER);
-    assert_int_equal(zmq_bind(socket, "tcp://127.0.0.1:0"), 0);
-    assert_int_equal(zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, address, &bytes), 0);
-    (void)zmq_close(socket);
-    (void)zmq_ctx_term(context);
+static void test_a_stopped_process_is_lost_within_the_deadline(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    const uint64_t lost_after_ns = 1500 * CLOCK_MS;
+    struct transport *t =
+        cluster_add(&cluster, 0, &(struct transport_options){.lost_after_ns = lost_after_ns});
+    struct process process = start_peer(&cluster);
+    (void)expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+    send_data(t, 1, 1, 100);
+    expect_message(t, WANT_ALL, 1, 1);
+    assert_int_equal(kill(process.pid, SIGSTOP), 0);
+    const uint64_t start = platform_now_ns();
+    send_data(t, 1, 2, 100000);
+    const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_string_equal(event.text, "silent for 1.5 s");
+    assert_true(platform_now_ns() - start < lost_after_ns + 10 * CLOCK_SECOND);
+    assert_int_equal(kill(process.pid, SIGCONT), 0);
+    process_stop(&process, 5 * CLOCK_SECOND);
+    cluster_close(&cluster);
 }
 
-static shoal_status create(void *argument, int index, const struct transport_options *options,
-                           struct transport **out, struct shoal_error *error) {
-    struct shared *shared = argument;
-    const struct zmq_transport_options own = {
-        .base = *options,
-        .keys = shared->keys[index],
-        .listen = shared->address[index][0] != '\0' ? shared->address[index] : "tcp://127.0.0.1:0",
-        .allowed = shared->allowed,
-        .allowed_count = CONFORMANCE_DEVICES,
-    };
-    const shoal_status status = zmq_transport_create(&own, out, error);
-    if (status == SHOAL_OK) {
-        (void)snprintf(shared->address[index], sizeof shared->address[index], "%s",
-                       (*out)->ops->address(*out));
+static void test_io_cpu_is_all_of_the_transports_cpu(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *a = cluster_add(&cluster, 0, NULL), *b = cluster_add(&cluster, 1, NULL);
+    cluster_join(&cluster, 0, 1);
+    struct transport_stats before[2], after[2];
+    a->ops->stats(a, &before[0]);
+    b->ops->stats(b, &before[1]);
+    const double others = platform_process_cpu_s() - platform_thread_cpu_s();
+    for (uint64_t i = 0; i < 20; i++) {
+        send_data(a, 1, i, 4000000);
+        expect_message(b, WANT_ALL, 0, i);
     }
-    return status;
+    const double spent = platform_process_cpu_s() - platform_thread_cpu_s() - others;
+    a->ops->stats(a, &after[0]);
+    b->ops->stats(b, &after[1]);
+    const double told =
+        after[0].io_cpu_s - before[0].io_cpu_s + after[1].io_cpu_s - before[1].io_cpu_s;
+    assert_true(told > 0.8 * spent - 0.01 && told < 1.2 * spent + 0.01);
+    cluster_close(&cluster);
 }
 
-static shoal_status dial(void *argument, struct transport *from, int from_index, int to_index,
-                         struct shoal_error *error) {
-    (void)from_index;
-    struct shared *shared = argument;
-    if (shared->address[to_index][0] == '\0') {
-        find_port(shared->address[to_index], sizeof shared->address[to_index]);
+int main(int argc, char **argv) {
+    if (argc == 6 && strcmp(argv[1], "peer") == 0) {
+        return run_peer(argv);
     }
-    return from->ops->connect(from, device_name(to_index), shared->address[to_index],
-                              shared->keys[to_index].public_key, error);
-}
-
-static const struct conformance tcp = {.setup = setup_tcp,
-                                       .teardown = teardown,
-                                       .create = create,
-                                       .connect = dial,
-                                       .vanish = zmq_transport_vanish};
-static const struct conformance ipc = {.setup = setup_ipc,
-                                       .teardown = teardown,
-                                       .create = create,
-                                       .connect = dial,
-                                       .vanish = zmq_transport_vanish};
-
-int main(void) {
-    struct CMUnitTest tests[96];
-    size_t count = conformance_tests(&tcp, tests, 96);
+    struct CMUnitTest tests[64];
+    size_t count = conformance_tests(&fixture_tcp, tests, 64);
     int failures = _cmocka_run_group_tests("zmq tcp", tests, count, NULL, NULL);
-    count = conformance_tests(&ipc, tests, 96);
+    count = conformance_tests(&fixture_ipc, tests, 64);
     failures += _cmocka_run_group_tests("zmq ipc", tests, count, NULL, NULL);
+    const struct CMUnitTest own[] = {
+        cmocka_unit_test(test_create_errors_of_its_own),
+        cmocka_unit_test(test_connect_invalid),
+        cmocka_unit_test(test_allow_list_replaced),
+        cmocka_unit_test(test_an_idle_connection_lives),
+        cmocka_unit_test(test_a_killed_process_is_lost_at_once),
+        cmocka_unit_test(test_a_stopped_process_is_lost_within_the_deadline),
+        cmocka_unit_test(test_io_cpu_is_all_of_the_transports_cpu),
+    };
+    failures += cmocka_run_group_tests(own, NULL, NULL);
     return failures;
 }

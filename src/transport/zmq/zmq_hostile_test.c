@@ -1,0 +1,613 @@
+/*
+ * The ZeroMQ transport among strangers and devices that misbehave: they are refused and counted,
+ * and a friend's connection beside them notices nothing.
+ */
+#include "transport/zmq/zmq_fixture.h"
+
+#include "base/log.h"
+#include "base/random.h"
+#include "platform/clock.h"
+#include "wire/bytes.h"
+#include "wire/hello.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+/* device-0 is under attack, device-1 its friend; others lend their keys to the attacker. */
+struct siege {
+    struct cluster cluster;
+    struct shared *shared;
+    struct transport *victim, *friend;
+    uint64_t number;
+};
+
+static void siege_open(struct siege *siege) {
+    memset(siege, 0, sizeof *siege);
+    cluster_open(&siege->cluster, &fixture_tcp);
+    siege->shared = siege->cluster.shared;
+    siege->victim = cluster_add(&siege->cluster, 0,
+                                &(struct transport_options){.window = 2, .message_bytes = 1 << 21});
+    siege->friend = cluster_add(&siege->cluster, 1, NULL);
+    cluster_join(&siege->cluster, 1, 0);
+}
+
+static void exchange(struct siege *siege) {
+    send_data(siege->friend, 0, siege->number, 10000);
+    expect_message(siege->victim, WANT_ALL, 1, siege->number);
+    send_data(siege->victim, 1, siege->number, 10000);
+    expect_message(siege->friend, WANT_ALL, 0, siege->number);
+    siege->number++;
+}
+
+static uint64_t refused(const struct transport *t) {
+    struct transport_stats stats;
+    t->ops->stats(t, &stats);
+    return stats.refused;
+}
+
+static void await_refused(const struct siege *siege, uint64_t at_least) {
+    const uint64_t deadline = platform_now_ns() + PATIENCE;
+    while (refused(siege->victim) < at_least) {
+        assert_true(platform_now_ns() < deadline);
+        platform_sleep_ns(5 * CLOCK_MS);
+    }
+}
+
+static void siege_close(struct siege *siege) {
+    exchange(siege);
+    expect_nothing(siege->victim, WANT_ALL, 10 * CLOCK_MS);
+    expect_nothing(siege->friend, WANT_ALL, 0);
+    cluster_close(&siege->cluster);
+}
+
+/* ---- a bare libzmq client ---- */
+
+struct raw {
+    void *context, *socket;
+};
+
+/* keys NULL: no CURVE. */
+static void raw_open(struct raw *raw, const struct shared *shared, const struct zmq_keypair *keys,
+                     const char *server_key, const char *routing_id) {
+    raw->context = zmq_ctx_new();
+    raw->socket = zmq_socket(raw->context, ZMQ_DEALER);
+    const int linger = 200;
+    (void)zmq_setsockopt(raw->socket, ZMQ_LINGER, &linger, sizeof linger);
+    if (routing_id != NULL) {
+        (void)zmq_setsockopt(raw->socket, ZMQ_ROUTING_ID, routing_id, strlen(routing_id));
+    }
+    if (keys != NULL) {
+        (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_SERVERKEY, server_key, ZMQ_KEY_TEXT);
+        (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_PUBLICKEY, keys->public_key, ZMQ_KEY_TEXT);
+        (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_SECRETKEY, keys->secret_key, ZMQ_KEY_TEXT);
+    }
+    assert_int_equal(zmq_connect(raw->socket, shared->address[0]), 0);
+}
+
+static void raw_close(struct raw *raw) {
+    (void)zmq_close(raw->socket);
+    (void)zmq_ctx_term(raw->context);
+}
+
+static void raw_send(struct raw *raw, const void *bytes, size_t count, int flags) {
+    assert_int_equal(zmq_send(raw->socket, bytes, count, flags), count);
+}
+
+/* The next message of this kind that the victim says; others (PING) are passed over. */
+static void raw_expect(struct raw *raw, enum wire_kind kind, struct wire_message *message,
+                       uint8_t span[1024]) {
+    const int patience = (int)(PATIENCE / CLOCK_MS);
+    (void)zmq_setsockopt(raw->socket, ZMQ_RCVTIMEO, &patience, sizeof patience);
+    do {
+        const int got = zmq_recv(raw->socket, span, 1024, 0);
+        assert_true(got >= WIRE_HEADER_BYTES && got <= 1024);
+        assert_int_equal(wire_decode(span, (size_t)got, message, NULL), SHOAL_OK);
+    } while (message->header.kind != kind);
+}
+
+static void raw_expect_bye(struct raw *raw, const char *words) {
+    struct wire_message message;
+    uint8_t span[1024];
+    raw_expect(raw, WIRE_BYE, &message, span);
+    char text[512];
+    (void)snprintf(text, sizeof text, "%.*s", (int)message.header.text_bytes,
+                   message.text != NULL ? message.text : "");
+    if (strstr(text, words) == NULL) {
+        fail_msg("expected a BYE with \"%s\", got \"%s\"", words, text);
+    }
+}
+
+static void make_hello(uint8_t span[WIRE_HELLO_MESSAGE_BYTES], const char *name) {
+    struct wire_hello hello = {.instance = 4711,
+                               .message_bytes = 1 << 20,
+                               .control_bytes = 1 << 16,
+                               .window = 2,
+                               .control_window = 256};
+    (void)snprintf(hello.name, sizeof hello.name, "%s", name);
+    wire_hello_encode(&hello, span);
+}
+
+/* An authenticated client that has said HELLO properly. */
+static void raw_open_up(struct raw *raw, struct siege *siege, int index) {
+    raw_open(raw, siege->shared, &siege->shared->keys[index], siege->shared->keys[0].public_key,
+             NULL);
+    uint8_t span[1024];
+    make_hello(span, device_name(index));
+    raw_send(raw, span, WIRE_HELLO_MESSAGE_BYTES, 0);
+    struct wire_message message;
+    raw_expect(raw, WIRE_HELLO, &message, span);
+    const struct transport_event event = expect_event(siege->victim, WANT_ALL, TRANSPORT_PEER_UP);
+    assert_string_equal(event.peer, device_name(index));
+}
+
+/* ---- strangers ---- */
+
+static void test_unknown_client_key_is_denied(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct zmq_keypair keys;
+    assert_int_equal(zmq_keypair_make(&keys, NULL), SHOAL_OK);
+    const struct zmq_transport_options options = {
+        .base = {.name = "device-2"}, /* a name that is allowed */
+        .keys = keys,
+        .allowed = siege.shared->allowed,
+        .allowed_count = 1};
+    struct transport *stranger = NULL;
+    assert_int_equal(zmq_transport_create(&options, &stranger, NULL), SHOAL_OK);
+    for (uint64_t i = 1; i <= 3; i++) {
+        assert_int_equal(
+            stranger->ops->connect(stranger, "device-0", siege.shared->address[0], NULL, NULL),
+            SHOAL_OK);
+        const struct transport_event event = expect_event(stranger, WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_non_null(strstr(event.text, "allow-list"));
+        await_refused(&siege, i);
+        exchange(&siege);
+    }
+    stranger->ops->destroy(stranger);
+    siege_close(&siege);
+}
+
+static void test_wrong_server_key_is_noticed_by_the_dialler(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct zmq_keypair other;
+    assert_int_equal(zmq_keypair_make(&other, NULL), SHOAL_OK);
+    const struct zmq_transport_options options = {.base = {.name = "device-2"},
+                                                  .keys = siege.shared->keys[2]};
+    struct transport *dialler = NULL;
+    assert_int_equal(zmq_transport_create(&options, &dialler, NULL), SHOAL_OK);
+    assert_int_equal(dialler->ops->connect(dialler, "device-0", siege.shared->address[0],
+                                           other.public_key, NULL),
+                     SHOAL_OK);
+    const struct transport_event event = expect_event(dialler, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_non_null(strstr(event.text, "handshake"));
+    dialler->ops->destroy(dialler);
+    await_refused(&siege, 1);
+    siege_close(&siege);
+}
+
+static void test_libzmq_client_without_curve(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct raw raw;
+    raw_open(&raw, siege.shared, NULL, NULL, "device-1");
+    uint8_t span[WIRE_HELLO_MESSAGE_BYTES];
+    make_hello(span, "device-1");
+    raw_send(&raw, span, sizeof span, 0);
+    await_refused(&siege, 1);
+    exchange(&siege);
+    raw_close(&raw);
+    siege_close(&siege);
+}
+
+/* ---- plain TCP ---- */
+
+static int tcp_connect(const char *address) {
+    int port = 0;
+    assert_int_equal(sscanf(address, "tcp://127.0.0.1:%d", &port), 1);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static void test_raw_tcp_garbage(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    uint8_t junk[4096];
+    const uint64_t stream = random_stream(3, "garbage");
+    for (size_t i = 0; i < sizeof junk; i++) {
+        junk[i] = (uint8_t)random_u32(stream, i);
+    }
+    /* A sound ZMTP greeting with mechanism CURVE, then junk: a frame that claims 2^62 bytes. */
+    uint8_t greeting[64 + 9] = {0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0, 'C', 'U', 'R', 'V', 'E'};
+    greeting[64] = 0x06;
+    greeting[65] = 0x40;
+    const struct {
+        const void *bytes;
+        size_t count;
+    } cases[] = {{"", 0},   {http, sizeof http}, {junk, sizeof junk},
+                 {junk, 1}, {greeting, 64},      {greeting, sizeof greeting}};
+    uint64_t expected = refused(siege.victim);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const int fd = tcp_connect(siege.shared->address[0]);
+        (void)send(fd, cases[i].bytes, cases[i].count, MSG_NOSIGNAL);
+        exchange(&siege);
+        (void)close(fd);
+        await_refused(&siege, ++expected);
+    }
+    siege_close(&siege);
+}
+
+static void *flood(void *argument) {
+    const char *address = argument;
+    uint8_t junk[512];
+    for (uint64_t i = 0; i < 300; i++) {
+        for (size_t j = 0; j < sizeof junk; j++) {
+            junk[j] = (uint8_t)random_u32(i, j);
+        }
+        junk[0] = i % 2 == 0 ? 0xFF : junk[0];
+        const int fd = tcp_connect(address);
+        (void)send(fd, junk, sizeof junk, MSG_NOSIGNAL);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+static void test_a_flood_of_garbage_disturbs_nobody(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, flood, siege.shared->address[0]), 0);
+    for (int i = 0; i < 100; i++) {
+        exchange(&siege);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    await_refused(&siege, 250); /* a few may have closed before they were accepted */
+    siege_close(&siege);
+}
+
+/* A relay that keeps what the client said. */
+struct relay {
+    int listener;
+    char address[64];
+    const char *to;
+    uint8_t *bytes;
+    size_t count, capacity;
+};
+
+static void *run_relay(void *argument) {
+    struct relay *relay = argument;
+    const int client = accept(relay->listener, NULL, NULL);
+    const int server = tcp_connect(relay->to);
+    struct pollfd items[2] = {{.fd = client, .events = POLLIN}, {.fd = server, .events = POLLIN}};
+    for (;;) {
+        uint8_t buffer[4096];
+        if (poll(items, 2, (int)(PATIENCE / CLOCK_MS)) <= 0) {
+            break;
+        }
+        const int from = items[0].revents != 0 ? 0 : 1;
+        const ssize_t got = recv(items[from].fd, buffer, sizeof buffer, 0);
+        if (got <= 0 || send(items[1 - from].fd, buffer, (size_t)got, MSG_NOSIGNAL) != got) {
+            break;
+        }
+        if (from == 0 && relay->count + (size_t)got <= relay->capacity) {
+            memcpy(relay->bytes + relay->count, buffer, (size_t)got);
+            relay->count += (size_t)got;
+        }
+    }
+    (void)close(client);
+    (void)close(server);
+    return NULL;
+}
+
+static void test_replayed_bytes_are_refused(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    static uint8_t captured[1 << 16];
+    struct relay relay = {
+        .to = siege.shared->address[0], .bytes = captured, .capacity = sizeof captured};
+    relay.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t at_bytes = sizeof at;
+    assert_int_equal(bind(relay.listener, (const struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(relay.listener, 1), 0);
+    assert_int_equal(getsockname(relay.listener, (struct sockaddr *)&at, &at_bytes), 0);
+    (void)snprintf(relay.address, sizeof relay.address, "tcp://127.0.0.1:%d", ntohs(at.sin_port));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_relay, &relay), 0);
+    struct transport *honest = cluster_add(&siege.cluster, 2, NULL);
+    assert_int_equal(honest->ops->connect(honest, "device-0", relay.address, NULL, NULL), SHOAL_OK);
+    (void)expect_event(honest, WANT_ALL, TRANSPORT_PEER_UP);
+    (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_UP);
+    send_data(honest, 0, 99, 5000);
+    expect_message(siege.victim, WANT_ALL, 2, 99);
+    cluster_destroy_device(&siege.cluster, 2);
+    (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)close(relay.listener);
+    assert_true(relay.count > 5000 && relay.count < sizeof captured);
+    for (uint64_t i = 1; i <= 2; i++) {
+        const uint64_t before = refused(siege.victim);
+        const int fd = tcp_connect(siege.shared->address[0]);
+        assert_int_equal(send(fd, captured, relay.count, MSG_NOSIGNAL), relay.count);
+        exchange(&siege); /* nothing came of it: no PEER_UP, no message */
+        (void)shutdown(fd, SHUT_WR);
+        await_refused(&siege, before + 1);
+        (void)close(fd);
+    }
+    siege_close(&siege);
+}
+
+/* ---- devices on the list that break the protocol ---- */
+
+static void test_name_comes_from_authentication(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct raw raw;
+    raw_open(&raw, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key,
+             "device-1");
+    uint8_t span[1024];
+    make_hello(span, "device-1");
+    raw_send(&raw, span, WIRE_HELLO_MESSAGE_BYTES, 0);
+    struct transport_event event = expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_UP);
+    assert_string_equal(event.peer, "device-2");
+    const struct wire_header header = {.kind = WIRE_EVENT, .microbatch = 5, .text_bytes = 2};
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, NULL, "{}", span, sizeof span, NULL, &used, NULL),
+                     SHOAL_OK);
+    raw_send(&raw, span, used, 0);
+    expect_message(siege.victim, WANT_ALL, 2, 5);
+    raw_close(&raw);
+    event = expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_string_equal(event.peer, "device-2");
+    siege_close(&siege);
+}
+
+static void test_hello_of_another_version_names_both(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct raw raw;
+    raw_open(&raw, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key, NULL);
+    uint8_t span[WIRE_HELLO_MESSAGE_BYTES];
+    make_hello(span, "device-2");
+    bytes_put(span + 4, 2, 2);
+    raw_send(&raw, span, sizeof span, 0);
+    raw_expect_bye(&raw, "format version 2, this device speaks version 1");
+    await_refused(&siege, 1);
+    raw_close(&raw);
+    siege_close(&siege);
+}
+
+/* A server of another version: a bare ROUTER that answers our HELLO in its own way. */
+static void test_dialling_a_device_of_another_version_names_both(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    const struct shared *shared = cluster.shared;
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    void *context = zmq_ctx_new(), *server = zmq_socket(context, ZMQ_ROUTER);
+    const int yes = 1, linger = 0, patience = (int)(PATIENCE / CLOCK_MS);
+    char address[128];
+    size_t address_bytes = sizeof address;
+    (void)zmq_setsockopt(server, ZMQ_CURVE_SERVER, &yes, sizeof yes);
+    (void)zmq_setsockopt(server, ZMQ_CURVE_SECRETKEY, shared->keys[1].secret_key, ZMQ_KEY_TEXT);
+    (void)zmq_setsockopt(server, ZMQ_LINGER, &linger, sizeof linger);
+    (void)zmq_setsockopt(server, ZMQ_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(zmq_bind(server, "tcp://127.0.0.1:0"), 0);
+    assert_int_equal(zmq_getsockopt(server, ZMQ_LAST_ENDPOINT, address, &address_bytes), 0);
+    assert_int_equal(t->ops->connect(t, "device-1", address, NULL, NULL), SHOAL_OK);
+    uint8_t id[256], span[1024];
+    const int id_bytes = zmq_recv(server, id, sizeof id, 0);
+    assert_true(id_bytes > 0);
+    assert_int_equal(zmq_recv(server, span, sizeof span, 0), WIRE_HELLO_MESSAGE_BYTES);
+    bytes_put(span + 4, 9, 2);
+    (void)zmq_send(server, id, (size_t)id_bytes, ZMQ_SNDMORE);
+    (void)zmq_send(server, span, WIRE_HELLO_MESSAGE_BYTES, 0);
+    const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_non_null(strstr(event.text, "version 9"));
+    assert_non_null(strstr(event.text, "version 1"));
+    (void)zmq_close(server);
+    (void)zmq_ctx_term(context);
+    cluster_close(&cluster);
+}
+
+static void test_no_message_before_hello(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct raw raw;
+    raw_open(&raw, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key, NULL);
+    uint8_t span[256];
+    const struct wire_header header = {.kind = WIRE_EVENT, .text_bytes = 2};
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, NULL, "{}", span, sizeof span, NULL, &used, NULL),
+                     SHOAL_OK);
+    raw_send(&raw, span, used, 0);
+    raw_expect_bye(&raw, "before HELLO");
+    await_refused(&siege, 1);
+    raw_close(&raw);
+    siege_close(&siege);
+}
+
+static size_t data_message(uint8_t *span, size_t capacity, size_t bytes) {
+    const struct wire_header header = {.kind = WIRE_ACTIVATION, .tensor_count = 1};
+    const struct tensor tensor = {.dtype = DTYPE_U8, .shape = SHAPE((int64_t)bytes)};
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, &tensor, NULL, span, capacity, NULL, &used, NULL),
+                     SHOAL_OK);
+    return used;
+}
+
+static void send_tagged(struct raw *raw, uint64_t total, uint64_t offset, const void *bytes,
+                        size_t count) {
+    uint8_t tag[16];
+    bytes_put(tag, total, 8);
+    bytes_put(tag + 8, offset, 8);
+    raw_send(raw, tag, sizeof tag, ZMQ_SNDMORE);
+    raw_send(raw, bytes, count, 0);
+}
+
+static uint8_t big[1 << 19];
+
+static void break_by_garbage(struct raw *raw) {
+    raw_send(raw, "SHOL but no more", 16, 0);
+}
+static void break_by_second_hello(struct raw *raw) {
+    uint8_t span[WIRE_HELLO_MESSAGE_BYTES];
+    make_hello(span, "device-2");
+    raw_send(raw, span, sizeof span, 0);
+}
+static void break_by_forged_credit(struct raw *raw) {
+    const struct wire_header header = {.kind = WIRE_CREDIT, .microbatch = UINT64_MAX, .step = 1};
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, NULL, NULL, big, sizeof big, NULL, &used, NULL),
+                     SHOAL_OK);
+    raw_send(raw, big, used, 0);
+}
+static void break_by_exceeding_credit(struct raw *raw) {
+    for (int i = 0; i < 3; i++) { /* the window is 2, and nobody frees */
+        raw_send(raw, big, data_message(big, sizeof big, 100), 0);
+    }
+}
+static void break_by_a_large_control_message(struct raw *raw) {
+    const struct wire_header header = {.kind = WIRE_EVENT, .text_bytes = 70000};
+    static char text[70000];
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, NULL, text, big, sizeof big, NULL, &used, NULL),
+                     SHOAL_OK);
+    raw_send(raw, big, used, 0);
+}
+static void break_by_a_huge_total(struct raw *raw) {
+    send_tagged(raw, UINT64_MAX, 0, big, 1000);
+}
+static void break_by_a_gap(struct raw *raw) {
+    send_tagged(raw, 100000, 0, big, 1000);
+    send_tagged(raw, 100000, 2000, big, 1000);
+}
+static void break_by_an_overrun(struct raw *raw) {
+    send_tagged(raw, 1500, 0, big, 1000);
+    send_tagged(raw, 1500, 1000, big, 1000);
+}
+static void break_by_a_middle_without_beginning(struct raw *raw) {
+    send_tagged(raw, 100000, 1000, big, 1000);
+}
+static void break_by_beginning_twice(struct raw *raw) {
+    send_tagged(raw, 100000, 0, big, 1000);
+    send_tagged(raw, 100000, 0, big, 1000);
+}
+static void break_by_garbage_in_fragments(struct raw *raw) {
+    send_tagged(raw, 2000, 0, big, 1000);
+    send_tagged(raw, 2000, 1000, big, 1000);
+}
+static void break_by_many_parts(struct raw *raw) {
+    for (int i = 0; i < 9; i++) {
+        raw_send(raw, "part", 4, i < 8 ? ZMQ_SNDMORE : 0);
+    }
+}
+static void break_by_an_empty_message(struct raw *raw) {
+    raw_send(raw, "", 0, 0);
+}
+
+static void test_devices_that_break_the_protocol_are_lost(void **state) {
+    (void)state;
+    static const struct {
+        void (*offend)(struct raw *raw);
+        const char *words;
+    } cases[] = {
+        {break_by_garbage, "message:"},
+        {break_by_an_empty_message, "message:"},
+        {break_by_second_hello, "second HELLO"},
+        {break_by_forged_credit, "more credit than was used"},
+        {break_by_exceeding_credit, "beyond its credit"},
+        {break_by_a_large_control_message, "size limit"},
+        {break_by_a_huge_total, "fragment"},
+        {break_by_a_gap, "fragment"},
+        {break_by_an_overrun, "fragment"},
+        {break_by_a_middle_without_beginning, "fragment"},
+        {break_by_beginning_twice, "fragment"},
+        {break_by_garbage_in_fragments, "message:"},
+        {break_by_many_parts, "too many parts"},
+    };
+    struct siege siege;
+    siege_open(&siege);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const uint64_t before = refused(siege.victim);
+        struct raw raw;
+        memset(big, 'x', 4096);
+        raw_open_up(&raw, &siege, 2);
+        cases[i].offend(&raw);
+        const struct transport_event event =
+            expect_event(siege.victim, TRANSPORT_WANT_CONTROL, TRANSPORT_PEER_LOST);
+        assert_string_equal(event.peer, "device-2");
+        if (strstr(event.text, "broke the protocol") == NULL ||
+            strstr(event.text, cases[i].words) == NULL) {
+            fail_msg("case %zu: \"%s\"", i, event.text);
+        }
+        raw_expect_bye(&raw, cases[i].words);
+        assert_true(refused(siege.victim) == before + 1);
+        raw_close(&raw);
+        exchange(&siege);
+    }
+    siege_close(&siege);
+}
+
+static void test_a_device_started_again_replaces_itself(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct raw first, second;
+    raw_open_up(&first, &siege, 2); /* its machine lost power: the connection stays open */
+    uint8_t span[1024];
+    raw_open(&second, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key, NULL);
+    make_hello(span, "device-2");
+    bytes_put(span + WIRE_HEADER_BYTES, 4712, 8); /* another instance */
+    raw_send(&second, span, WIRE_HELLO_MESSAGE_BYTES, 0);
+    const struct transport_event event = expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_string_equal(event.text, "connected anew");
+    (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_UP);
+    raw_close(&first);
+    raw_close(&second);
+    (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
+    siege_close(&siege);
+}
+
+int main(void) {
+    log_set_level(LOG_ERROR); /* refusals are what is tested here */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unknown_client_key_is_denied),
+        cmocka_unit_test(test_wrong_server_key_is_noticed_by_the_dialler),
+        cmocka_unit_test(test_libzmq_client_without_curve),
+        cmocka_unit_test(test_raw_tcp_garbage),
+        cmocka_unit_test(test_a_flood_of_garbage_disturbs_nobody),
+        cmocka_unit_test(test_replayed_bytes_are_refused),
+        cmocka_unit_test(test_name_comes_from_authentication),
+        cmocka_unit_test(test_hello_of_another_version_names_both),
+        cmocka_unit_test(test_dialling_a_device_of_another_version_names_both),
+        cmocka_unit_test(test_no_message_before_hello),
+        cmocka_unit_test(test_devices_that_break_the_protocol_are_lost),
+        cmocka_unit_test(test_a_device_started_again_replaces_itself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
