@@ -30,6 +30,7 @@
 #define COPY_BYTES 4096      /* up to here a copy is cheaper than a callback */
 #define CURVE_OVERHEAD 64    /* of a frame; really 33 */
 #define KEY_BYTES 32
+#define LIBRARY_THREADS 2     /* one that moves bytes, one that closes sockets */
 #define FLUSH_NS CLOCK_SECOND /* the most that an orderly end waits for */
 #define CONTROL_CREDIT_BATCH 32
 
@@ -137,8 +138,10 @@ struct endpoint {
     size_t item_capacity;
     int closed_fds[64]; /* of accepted connections, as the monitor told */
     size_t closed_count;
-    pid_t library_threads[4];
-    size_t library_thread_count;
+    /* libzmq's threads, for stats: */
+    int thread_prefix;
+    pid_t library_threads[LIBRARY_THREADS]; /* [lock] */
+    size_t library_thread_count;            /* [lock] */
 };
 
 /* zmq_auth.c */

@@ -2,7 +2,7 @@
  */
 #include "transport/zmq/zmq_fixture.h"
 
-#include "base/memory.h"
+#include "base/log.h"
 #include "platform/clock.h"
 #include "platform/process.h"
 
@@ -291,6 +291,7 @@ int main(int argc, char **argv) {
     if (argc == 6 && strcmp(argv[1], "peer") == 0) {
         return run_peer(argv);
     }
+    log_set_level(LOG_ERROR);
     struct CMUnitTest tests[64];
     size_t count = conformance_tests(&fixture_tcp, tests, 64);
     int failures = _cmocka_run_group_tests("zmq tcp", tests, count, NULL, NULL);

@@ -202,6 +202,12 @@ static void zmq_op_stats(const struct transport *t, struct transport_stats *out)
     if (pthread_getcpuclockid(e->thread, &clock) == 0 && clock_gettime(clock, &time) == 0) {
         out->io_cpu_s = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
     }
+    (void)pthread_mutex_lock(&e->mutex);
+    if (e->library_thread_count < LIBRARY_THREADS) { /* they name themselves when they first run */
+        e->library_thread_count =
+            cpu_find_threads(e->thread_prefix, e->library_threads, LIBRARY_THREADS);
+    }
+    (void)pthread_mutex_unlock(&e->mutex);
     for (size_t i = 0; i < e->library_thread_count; i++) {
         out->io_cpu_s += cpu_of_thread(e->library_threads[i]);
     }
@@ -359,8 +365,7 @@ static shoal_status make_sockets(struct endpoint *e, const char *listen,
     if (listen != NULL) {
         TRY(listen_at(e, listen, error));
     }
-    e->library_thread_count = cpu_find_threads(
-        prefix, e->library_threads, sizeof e->library_threads / sizeof e->library_threads[0]);
+    e->thread_prefix = prefix;
     return SHOAL_OK;
 }
 
