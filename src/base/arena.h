@@ -9,9 +9,11 @@ struct arena {
 };
 
 void arena_init(struct arena *arena);
-void *arena_alloc(struct arena *arena, size_t size); /* zeroed, 16-byte aligned; NULL when memory is out */
+void *arena_alloc(struct arena *arena,
+                  size_t size); /* zeroed, 16-byte aligned; NULL when memory is out */
 char *arena_strdup(struct arena *arena, const char *text);
-char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *arena_format(struct arena *arena, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void arena_fini(struct arena *arena);
 
 #endif

@@ -1,4 +1,5 @@
-/* Assertions stay on in every build. They are for our own bugs: bytes from outside never reach one. */
+/* Assertions stay on in every build. They are for our own bugs: bytes from outside never reach one.
+ */
 #ifndef BASE_ASSERT_H
 #define BASE_ASSERT_H
 

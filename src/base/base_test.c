@@ -153,8 +153,8 @@ static void normal_numbers_have_their_moments(void **state) {
         sum += (double)values[i];
         squares += (double)values[i] * (double)values[i];
     }
-    assert_true(fabs(sum / COUNT) < 0.02);             /* 4.5 standard errors */
-    assert_true(fabs(squares / COUNT - 4.0) < 0.06);   /* 4.7 standard errors */
+    assert_true(fabs(sum / COUNT) < 0.02);           /* 4.5 standard errors */
+    assert_true(fabs(squares / COUNT - 4.0) < 0.06); /* 4.7 standard errors */
     free(values);
 }
 

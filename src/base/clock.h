@@ -1,4 +1,5 @@
-/* Time as an interface: protocol/ and plan/ never ask the system. Nanoseconds since an arbitrary start, never backwards. */
+/* Time as an interface: protocol/ and plan/ never ask the system. Nanoseconds since an arbitrary
+ * start, never backwards. */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 

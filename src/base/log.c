@@ -44,7 +44,8 @@ void log_write(enum log_level level, const char *format, ...) {
     if (localtime_r(&now, &local) != NULL) {
         used = (int)strftime(line, sizeof line, "%H:%M:%S ", &local);
     }
-    used += snprintf(line + used, sizeof line - (size_t)used, "%s %s: ", level_names[level], speaker);
+    used +=
+        snprintf(line + used, sizeof line - (size_t)used, "%s %s: ", level_names[level], speaker);
     va_list arguments;
     va_start(arguments, format);
     const int length = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);

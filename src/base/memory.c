@@ -13,7 +13,8 @@ static atomic_uint_fast64_t allocation_count;
 static atomic_uint_fast64_t fail_at; /* count from which allocations fail; 0 = never */
 
 static bool count_and_permit(void) {
-    const uint64_t index = atomic_fetch_add_explicit(&allocation_count, 1, memory_order_relaxed) + 1;
+    const uint64_t index =
+        atomic_fetch_add_explicit(&allocation_count, 1, memory_order_relaxed) + 1;
     const uint64_t limit = atomic_load_explicit(&fail_at, memory_order_relaxed);
     return limit == 0 || index < limit;
 }
@@ -24,7 +25,9 @@ void *mem_alloc(size_t size) {
 
 void *mem_calloc(size_t count, size_t size) {
     size_t bytes;
-    return checked_mul_size(count, size, &bytes) && count_and_permit() ? calloc(1, bytes > 0 ? bytes : 1) : NULL;
+    return checked_mul_size(count, size, &bytes) && count_and_permit()
+               ? calloc(1, bytes > 0 ? bytes : 1)
+               : NULL;
 }
 
 void *mem_realloc(void *pointer, size_t size) {

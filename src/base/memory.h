@@ -1,8 +1,9 @@
 /*
- * All of Shoal's own heap memory: counted, so that a test can show that the step path allocates nothing.
+ * All of Shoal's own heap memory: counted, so that a test can show that the step path allocates
+ * nothing.
  *
- * Threads: every function is thread-safe. Sizes are bytes. mem_alloc and mem_calloc return NULL only
- * when memory is out or when a test made the Nth allocation fail (mem_fail_after).
+ * Threads: every function is thread-safe. Sizes are bytes. mem_alloc and mem_calloc return NULL
+ * only when memory is out or when a test made the Nth allocation fail (mem_fail_after).
  */
 #ifndef BASE_MEMORY_H
 #define BASE_MEMORY_H

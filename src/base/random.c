@@ -72,7 +72,8 @@ void random_normal(uint64_t stream, uint64_t first, float deviation, float *valu
     }
 }
 
-void random_uniform(uint64_t stream, uint64_t first, float low, float high, float *values, size_t count) {
+void random_uniform(uint64_t stream, uint64_t first, float low, float high, float *values,
+                    size_t count) {
     size_t i = 0;
     while (i < count) {
         uint32_t words[4];

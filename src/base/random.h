@@ -17,10 +17,12 @@ uint64_t random_stream(uint64_t seed, const char *name);
 
 uint32_t random_u32(uint64_t stream, uint64_t index);
 
-/* values [count] f32, normal with mean 0 and the given standard deviation (Box–Muller); element i depends on first+i. */
+/* values [count] f32, normal with mean 0 and the given standard deviation (Box–Muller); element i
+ * depends on first+i. */
 void random_normal(uint64_t stream, uint64_t first, float deviation, float *values, size_t count);
 
 /* values [count] f32, uniform in [low, high). */
-void random_uniform(uint64_t stream, uint64_t first, float low, float high, float *values, size_t count);
+void random_uniform(uint64_t stream, uint64_t first, float low, float high, float *values,
+                    size_t count);
 
 #endif

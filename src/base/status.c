@@ -49,7 +49,8 @@ static void append(struct shoal_error *error, size_t used, const char *text) {
     error->text[used + length] = '\0';
 }
 
-shoal_status error_wrap_text(struct shoal_error *error, shoal_status code, const char *format, ...) {
+shoal_status error_wrap_text(struct shoal_error *error, shoal_status code, const char *format,
+                             ...) {
     if (error != NULL) {
         char inner[SHOAL_ERROR_TEXT];
         (void)snprintf(inner, sizeof inner, "%s", error->text);
@@ -60,7 +61,8 @@ shoal_status error_wrap_text(struct shoal_error *error, shoal_status code, const
         if (length < 0) {
             length = 0;
         }
-        const size_t used = (size_t)length < sizeof error->text ? (size_t)length : sizeof error->text - 1;
+        const size_t used =
+            (size_t)length < sizeof error->text ? (size_t)length : sizeof error->text - 1;
         append(error, used, inner);
         error->code = code;
     }
@@ -92,7 +94,8 @@ shoal_status error_errno_text(struct shoal_error *error, int saved_errno, const 
         if (length < 0) {
             length = 0;
         }
-        const size_t used = (size_t)length < sizeof error->text ? (size_t)length : sizeof error->text - 1;
+        const size_t used =
+            (size_t)length < sizeof error->text ? (size_t)length : sizeof error->text - 1;
         append(error, used, strerror_r(saved_errno, reason, sizeof reason));
         error->code = code;
     }

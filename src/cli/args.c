@@ -30,29 +30,35 @@ bool args_parse_size(const char *text, size_t *out) {
     return true;
 }
 
-static shoal_status set_count(const struct args_option *option, const char *text, struct shoal_error *error) {
+static shoal_status set_count(const struct args_option *option, const char *text,
+                              struct shoal_error *error) {
     char *end;
     errno = 0;
     const long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < option->least || value > option->most) {
-        return error_set(error, SHOAL_USAGE, "--%s wants a whole number from %lld to %lld, not '%s'", option->name,
+    if (end == text || *end != '\0' || errno != 0 || value < option->least ||
+        value > option->most) {
+        return error_set(error, SHOAL_USAGE,
+                         "--%s wants a whole number from %lld to %lld, not '%s'", option->name,
                          (long long)option->least, (long long)option->most, text);
     }
     *(int64_t *)option->out = value;
     return SHOAL_OK;
 }
 
-static shoal_status set_seconds(const struct args_option *option, const char *text, struct shoal_error *error) {
+static shoal_status set_seconds(const struct args_option *option, const char *text,
+                                struct shoal_error *error) {
     char *end;
     const double value = strtod(text, &end);
     if (end == text || *end != '\0' || !isfinite(value) || value <= 0) {
-        return error_set(error, SHOAL_USAGE, "--%s wants seconds above 0, not '%s'", option->name, text);
+        return error_set(error, SHOAL_USAGE, "--%s wants seconds above 0, not '%s'", option->name,
+                         text);
     }
     *(double *)option->out = value;
     return SHOAL_OK;
 }
 
-static shoal_status set_value(const struct args_option *option, const char *text, struct shoal_error *error) {
+static shoal_status set_value(const struct args_option *option, const char *text,
+                              struct shoal_error *error) {
     struct args_list *list;
     switch (option->kind) {
     case ARGS_FLAG:
@@ -67,13 +73,15 @@ static shoal_status set_value(const struct args_option *option, const char *text
         return set_seconds(option, text, error);
     case ARGS_SIZE:
         if (!args_parse_size(text, option->out)) {
-            return error_set(error, SHOAL_USAGE, "--%s wants a size such as 512M or 2G, not '%s'", option->name, text);
+            return error_set(error, SHOAL_USAGE, "--%s wants a size such as 512M or 2G, not '%s'",
+                             option->name, text);
         }
         return SHOAL_OK;
     case ARGS_LIST:
         list = option->out;
         if (list->count == ARGS_LIST_MOST) {
-            return error_set(error, SHOAL_USAGE, "--%s takes at most %d values; name a folder instead", option->name,
+            return error_set(error, SHOAL_USAGE,
+                             "--%s takes at most %d values; name a folder instead", option->name,
                              ARGS_LIST_MOST);
         }
         list->items[list->count++] = text;
@@ -82,7 +90,8 @@ static shoal_status set_value(const struct args_option *option, const char *text
     return SHOAL_OK;
 }
 
-static shoal_status read_environment(const struct args_command *command, struct shoal_error *error) {
+static shoal_status read_environment(const struct args_command *command,
+                                     struct shoal_error *error) {
     for (size_t i = 0; i < command->option_count; i++) {
         const struct args_option *option = &command->options[i];
         char name[64] = "SHOAL_";
@@ -102,9 +111,11 @@ static shoal_status read_environment(const struct args_command *command, struct 
     return SHOAL_OK;
 }
 
-static const struct args_option *find_option(const struct args_command *command, const char *name, size_t length) {
+static const struct args_option *find_option(const struct args_command *command, const char *name,
+                                             size_t length) {
     for (size_t i = 0; i < command->option_count; i++) {
-        if (strncmp(command->options[i].name, name, length) == 0 && command->options[i].name[length] == '\0') {
+        if (strncmp(command->options[i].name, name, length) == 0 &&
+            command->options[i].name[length] == '\0') {
             return &command->options[i];
         }
     }
@@ -118,8 +129,8 @@ static shoal_status read_option(const struct args_command *command, int argc, ch
     const size_t length = equals != NULL ? (size_t)(equals - word) : strlen(word);
     const struct args_option *option = find_option(command, word, length);
     if (option == NULL) {
-        return error_set(error, SHOAL_USAGE, "unknown option --%.*s; shoal %s --help lists them", (int)length, word,
-                         command->name);
+        return error_set(error, SHOAL_USAGE, "unknown option --%.*s; shoal %s --help lists them",
+                         (int)length, word, command->name);
     }
     if (option->kind == ARGS_FLAG) {
         return set_value(option, equals != NULL ? equals + 1 : "1", error);
@@ -128,19 +139,21 @@ static shoal_status read_option(const struct args_command *command, int argc, ch
         return set_value(option, equals + 1, error);
     }
     int taken = 0;
-    while (*at + 1 < argc && (taken == 0 || option->kind == ARGS_LIST) && strncmp(argv[*at + 1], "--", 2) != 0) {
+    while (*at + 1 < argc && (taken == 0 || option->kind == ARGS_LIST) &&
+           strncmp(argv[*at + 1], "--", 2) != 0) {
         ++*at;
         taken++;
         TRY(set_value(option, argv[*at], error));
     }
     if (taken == 0) {
-        return error_set(error, SHOAL_USAGE, "--%s wants a value: --%s %s", option->name, option->name, option->value);
+        return error_set(error, SHOAL_USAGE, "--%s wants a value: --%s %s", option->name,
+                         option->name, option->value);
     }
     return SHOAL_OK;
 }
 
-shoal_status args_parse(const struct args_command *command, int argc, char **argv, const char **positional,
-                        bool *help, struct shoal_error *error) {
+shoal_status args_parse(const struct args_command *command, int argc, char **argv,
+                        const char **positional, bool *help, struct shoal_error *error) {
     *positional = NULL;
     *help = false;
     TRY(read_environment(command, error));
@@ -154,24 +167,26 @@ shoal_status args_parse(const struct args_command *command, int argc, char **arg
         } else if (command->positional != NULL && *positional == NULL) {
             *positional = argv[i];
         } else {
-            return error_set(error, SHOAL_USAGE, "'%s' is one word too many; shoal %s --help", argv[i], command->name);
+            return error_set(error, SHOAL_USAGE, "'%s' is one word too many; shoal %s --help",
+                             argv[i], command->name);
         }
     }
     if (command->positional != NULL && *positional == NULL && !command->positional_optional) {
-        return error_set(error, SHOAL_USAGE, "%s is missing: shoal %s %s ...", command->positional, command->name,
-                         command->positional);
+        return error_set(error, SHOAL_USAGE, "%s is missing: shoal %s %s ...", command->positional,
+                         command->name, command->positional);
     }
     return SHOAL_OK;
 }
 
 void args_print_help(const struct args_command *command, FILE *to) {
     (void)fprintf(to, "usage: shoal %s%s%s [options]\n\n%s\n\noptions:\n", command->name,
-                  command->positional != NULL ? " " : "", command->positional != NULL ? command->positional : "",
-                  command->summary);
+                  command->positional != NULL ? " " : "",
+                  command->positional != NULL ? command->positional : "", command->summary);
     for (size_t i = 0; i < command->option_count; i++) {
         const struct args_option *option = &command->options[i];
         char left[64];
-        (void)snprintf(left, sizeof left, "--%s%s%s", option->name, option->value != NULL ? " " : "",
+        (void)snprintf(left, sizeof left, "--%s%s%s", option->name,
+                       option->value != NULL ? " " : "",
                        option->value != NULL ? option->value : "");
         (void)fprintf(to, "  %-28s %s\n", left, option->help);
     }

@@ -1,6 +1,6 @@
 /*
- * Command-line options from a table: flag > environment (SHOAL_NAME) > the value that the variable had.
- * The same table prints the help.
+ * Command-line options from a table: flag > environment (SHOAL_NAME) > the value that the variable
+ * had. The same table prints the help.
  */
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
@@ -29,7 +29,7 @@ struct args_list {
 };
 
 struct args_option {
-    const char *name;  /* without the dashes */
+    const char *name; /* without the dashes */
     enum args_kind kind;
     const char *value; /* placeholder in the help; NULL for a flag */
     const char *help;
@@ -48,8 +48,8 @@ struct args_command {
 };
 
 /*
- * argv[0] is the first word after the command. *positional stays NULL if it is missing. *help is set by --help or -h.
- * Errors: USAGE, saying what was wrong with which option.
+ * argv[0] is the first word after the command. *positional stays NULL if it is missing. *help is
+ * set by --help or -h. Errors: USAGE, saying what was wrong with which option.
  */
 NODISCARD shoal_status args_parse(const struct args_command *command, int argc, char **argv,
                                   const char **positional, bool *help, struct shoal_error *error);

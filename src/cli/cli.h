@@ -11,14 +11,16 @@ int cli_plan(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
-/* 0 done; 1 failed; 2 wrong usage; 3 infeasible; 4 a device or the cluster was lost; 130 interrupted. */
+/* 0 done; 1 failed; 2 wrong usage; 3 infeasible; 4 a device or the cluster was lost; 130
+ * interrupted. */
 int cli_exit_status(shoal_status status);
 
 /* Prints "shoal COMMAND: text" on standard error; returns the exit status. */
 int cli_fail(const char *command, const struct shoal_error *error);
 
 /* Parses; handles --help. *done: the caller returns *exit_status at once. */
-const char *cli_parse(const struct args_command *command, int argc, char **argv, bool *done, int *exit_status);
+const char *cli_parse(const struct args_command *command, int argc, char **argv, bool *done,
+                      int *exit_status);
 
 /* The program's own argv, for isa_cap. */
 extern char **cli_argv;

@@ -31,7 +31,8 @@ static int compare_doubles(const void *a, const void *b) {
 /* Peak is measured before and after: a neighbour's load that changes meanwhile shows in both. */
 static shoal_status time_model(const struct bench_arguments *arguments, const struct graph *graph,
                                struct executor *executor, struct executor_weights *weights,
-                               struct executor_slot *slot, struct bench_result *out, struct shoal_error *error) {
+                               struct executor_slot *slot, struct bench_result *out,
+                               struct shoal_error *error) {
     double times[1000];
     const int repeats = (int)arguments->repeats;
     const double peak_before = peak_f32_gflops((int)arguments->threads);
@@ -45,7 +46,8 @@ static shoal_status time_model(const struct bench_arguments *arguments, const st
     const double peak_after = peak_f32_gflops((int)arguments->threads);
     qsort(times, (size_t)repeats, sizeof times[0], compare_doubles);
     out->seconds = times[repeats / 2];
-    out->gflops = graph_flops(graph, 1, graph_segment_count(graph), arguments->batch) / out->seconds * 1e-9;
+    out->gflops =
+        graph_flops(graph, 1, graph_segment_count(graph), arguments->batch) / out->seconds * 1e-9;
     out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;
     return SHOAL_OK;
 }
@@ -86,13 +88,14 @@ static shoal_status bench_graph(const struct bench_arguments *arguments, const s
     return status;
 }
 
-static shoal_status bench(const struct bench_arguments *arguments, const char *model, struct bench_result *out,
-                          struct shoal_error *error) {
+static shoal_status bench(const struct bench_arguments *arguments, const char *model,
+                          struct bench_result *out, struct shoal_error *error) {
     enum isa isa;
     TRY(isa_parse(arguments->isa, &isa, error));
     TRY(isa_cap(isa, cli_argv, error));
     if (strcmp(arguments->dtype, "f32") != 0) {
-        return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only", arguments->dtype, SHOAL_VERSION_TEXT);
+        return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only",
+                         arguments->dtype, SHOAL_VERSION_TEXT);
     }
     struct model_config config;
     TRY(model_builtin(model, &config, error));
@@ -113,22 +116,25 @@ static shoal_status bench(const struct bench_arguments *arguments, const char *m
     return status;
 }
 
-static void print_result(const struct bench_arguments *a, const char *model, const struct bench_result *r) {
+static void print_result(const struct bench_arguments *a, const char *model,
+                         const struct bench_result *r) {
     const double rate = (double)a->batch / r->seconds;
     const enum isa isa = isa_current();
     if (!a->json) {
-        printf("%s, batch %lld, %lld thread%s, %s, %s, kernels %s\n%.3f items/s, %.1f GFLOP/s of %.1f (%.3f of peak), "
+        printf("%s, batch %lld, %lld thread%s, %s, %s, kernels %s\n%.3f items/s, %.1f GFLOP/s of "
+               "%.1f (%.3f of peak), "
                "peak memory %.1f MB\n",
-               model, (long long)a->batch, (long long)a->threads, a->threads > 1 ? "s" : "", a->dtype, isa_name(isa),
-               a->kernels, rate, r->gflops, r->peak_gflops, r->gflops / r->peak_gflops,
-               (double)memory_resident_peak() / 1e6);
+               model, (long long)a->batch, (long long)a->threads, a->threads > 1 ? "s" : "",
+               a->dtype, isa_name(isa), a->kernels, rate, r->gflops, r->peak_gflops,
+               r->gflops / r->peak_gflops, (double)memory_resident_peak() / 1e6);
         return;
     }
     json_t *document = json_pack(
-        "{s:s, s:I, s:I, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:I}", "model", model, "batch", (json_int_t)a->batch,
-        "threads", (json_int_t)a->threads, "dtype", a->dtype, "isa", isa_name(isa), "kernels", a->kernels,
-        "items_per_second", rate, "gflops", r->gflops, "peak_gflops", r->peak_gflops, "fraction_of_peak",
-        r->gflops / r->peak_gflops, "peak_memory_bytes", (json_int_t)memory_resident_peak(), "planned_memory_bytes",
+        "{s:s, s:I, s:I, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:I, s:I}", "model", model, "batch",
+        (json_int_t)a->batch, "threads", (json_int_t)a->threads, "dtype", a->dtype, "isa",
+        isa_name(isa), "kernels", a->kernels, "items_per_second", rate, "gflops", r->gflops,
+        "peak_gflops", r->peak_gflops, "fraction_of_peak", r->gflops / r->peak_gflops,
+        "peak_memory_bytes", (json_int_t)memory_resident_peak(), "planned_memory_bytes",
         (json_int_t)r->planned_bytes);
     (void)json_dumpf(document, stdout, JSON_INDENT(1));
     (void)fputc('\n', stdout);
@@ -136,24 +142,35 @@ static void print_result(const struct bench_arguments *a, const char *model, con
 }
 
 int cli_bench(int argc, char **argv) {
-    struct bench_arguments a = {.batch = 1, .threads = 1, .repeats = 7, .seed = 1, .isa = "native", .kernels = "auto", .dtype = "f32"};
+    struct bench_arguments a = {.batch = 1,
+                                .threads = 1,
+                                .repeats = 7,
+                                .seed = 1,
+                                .isa = "native",
+                                .kernels = "auto",
+                                .dtype = "f32"};
     const struct args_option options[] = {
         {"batch", ARGS_COUNT, "B", "items at once (default 1)", &a.batch, 1, 4096},
         {"threads", ARGS_COUNT, "T", "threads (default 1)", &a.threads, 1, 1024},
-        {"repeats", ARGS_COUNT, "R", "runs, of which the median counts (default 7)", &a.repeats, 1, 1000},
+        {"repeats", ARGS_COUNT, "R", "runs, of which the median counts (default 7)", &a.repeats, 1,
+         1000},
         {"dtype", ARGS_TEXT, "D", "f32 (the one in this version)", &a.dtype, 0, 0},
-        {"isa", ARGS_TEXT, "I", "instruction set cap: native, baseline, avx2, avx512, neon", &a.isa, 0, 0},
-        {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto)", &a.kernels, 0, 0},
+        {"isa", ARGS_TEXT, "I", "instruction set cap: native, baseline, avx2, avx512, neon", &a.isa,
+         0, 0},
+        {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto)", &a.kernels,
+         0, 0},
         {"seed", ARGS_COUNT, "S", "of the random weights (default 1)", &a.seed, 0, INT64_MAX},
         {"json", ARGS_FLAG, NULL, "one JSON document on standard output", &a.json, 0, 0},
     };
     const struct args_command command = {
         .name = "bench",
         .positional = "MODEL",
-        .summary = "bench engine MODEL: the forward pass in this process alone, random weights, no network: items per second,\n"
-        "GFLOP/s, and the fraction of this processor's own multiply-add peak, measured beside it.",
+        .summary = "bench engine MODEL: the forward pass in this process alone, random weights, no "
+                   "network: items per second,\n"
+                   "GFLOP/s, and the fraction of this processor's own multiply-add peak, measured "
+                   "beside it.",
         .examples = "  shoal bench engine vit-large --batch 8 --threads 1\n"
-        "  shoal bench engine vit-base --isa avx2 --json\n",
+                    "  shoal bench engine vit-base --isa avx2 --json\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0]};
     struct shoal_error error;

@@ -21,8 +21,8 @@ static shoal_status print_text(char *text, struct shoal_error *error) {
     return printed ? SHOAL_OK : error_set(error, SHOAL_IO, "cannot write to standard output");
 }
 
-static shoal_status print_report(const struct plan_arguments *arguments, const struct plan_report *report,
-                                 struct shoal_error *error) {
+static shoal_status print_report(const struct plan_arguments *arguments,
+                                 const struct plan_report *report, struct shoal_error *error) {
     char *text;
     if (strcmp(arguments->format, "table") == 0) {
         TRY(plan_report_table(report, &text, error));
@@ -34,14 +34,17 @@ static shoal_status print_report(const struct plan_arguments *arguments, const s
     }
     json_t *document;
     TRY(plan_report_json(report, &document, error));
-    const bool printed = json_dumpf(document, stdout, JSON_INDENT(1)) == 0 && fputc('\n', stdout) != EOF;
+    const bool printed =
+        json_dumpf(document, stdout, JSON_INDENT(1)) == 0 && fputc('\n', stdout) != EOF;
     json_decref(document);
     return printed ? SHOAL_OK : error_set(error, SHOAL_IO, "cannot write to standard output");
 }
 
-static shoal_status plan_pipeedge(const struct plan_arguments *arguments, bool *feasible, struct shoal_error *error) {
+static shoal_status plan_pipeedge(const struct plan_arguments *arguments, bool *feasible,
+                                  struct shoal_error *error) {
     if (arguments->pipeedge.count != 3) {
-        return error_set(error, SHOAL_USAGE, "--pipeedge wants three files: MODELS.yml TYPES.yml DEVICES.yml");
+        return error_set(error, SHOAL_USAGE,
+                         "--pipeedge wants three files: MODELS.yml TYPES.yml DEVICES.yml");
     }
     if (arguments->name == NULL || arguments->batch == 0) {
         return error_set(error, SHOAL_USAGE, "--pipeedge wants --name MODEL and --batch B as well");
@@ -78,8 +81,8 @@ static shoal_status plan_model(struct plan_arguments *arguments, const char *mod
     TRY(session_place(session, &placement, error));
     session_clear_line(session);
     struct plan_report report;
-    plan_report_fill(planning_problem(session->planning), &placement, model_ref_name(session->model),
-                     (uint32_t)session->microbatch, &report);
+    plan_report_fill(planning_problem(session->planning), &placement,
+                     model_ref_name(session->model), (uint32_t)session->microbatch, &report);
     *feasible = placement.feasible;
     return print_report(arguments, &report, error);
 }
@@ -95,7 +98,8 @@ static shoal_status plan(struct plan_arguments *arguments, const char *model, bo
         known = known || strcmp(arguments->format, formats[i]) == 0;
     }
     if (!known) {
-        return error_set(error, SHOAL_USAGE, "--format %s: choose table, json or svg", arguments->format);
+        return error_set(error, SHOAL_USAGE, "--format %s: choose table, json or svg",
+                         arguments->format);
     }
     return arguments->pipeedge.count > 0 ? plan_pipeedge(arguments, feasible, error)
                                          : plan_model(arguments, model, feasible, error);
@@ -107,24 +111,30 @@ int cli_plan(int argc, char **argv) {
     a.buffers_in = a.buffers_out = 2;
     struct args_option options[SESSION_OPTIONS + 8] = {
         {"format", ARGS_TEXT, "F", "table, json or svg (default table)", &a.format, 0, 0},
-        {"pipeedge", ARGS_LIST, "M T D", "PipeEdge's files instead of MODEL: models, device types, devices", &a.pipeedge, 0, 0},
+        {"pipeedge", ARGS_LIST, "M T D",
+         "PipeEdge's files instead of MODEL: models, device types, devices", &a.pipeedge, 0, 0},
         {"name", ARGS_TEXT, "MODEL", "with --pipeedge: which model of the file", &a.name, 0, 0},
         {"batch", ARGS_COUNT, "B", "with --pipeedge: the profiled batch", &a.batch, 1, 1 << 20},
-        {"buffers-in", ARGS_COUNT, "N", "with --pipeedge: receive buffers (default 2)", &a.buffers_in, 0, 1024},
-        {"buffers-out", ARGS_COUNT, "N", "with --pipeedge: send buffers (default 2)", &a.buffers_out, 0, 1024},
+        {"buffers-in", ARGS_COUNT, "N", "with --pipeedge: receive buffers (default 2)",
+         &a.buffers_in, 0, 1024},
+        {"buffers-out", ARGS_COUNT, "N", "with --pipeedge: send buffers (default 2)",
+         &a.buffers_out, 0, 1024},
     };
     const size_t count = 6 + session_options(&a.session, options + 6);
     const struct args_command command = {
         .name = "plan",
         .positional = "MODEL",
         .positional_optional = true,
-        .summary = "Shows the best partition of a model over devices: stages, predicted rate and latency, memory, the proven lower\n"
-                   "bound, and whether one device alone would do better. Exit status 3 if no placement fits.",
+        .summary = "Shows the best partition of a model over devices: stages, predicted rate and "
+                   "latency, memory, the proven lower\n"
+                   "bound, and whether one device alone would do better. Exit status 3 if no "
+                   "placement fits.",
         .examples = "  shoal plan vit-large --devices 4\n"
                     "  shoal plan vit-huge --devices 4 --memory 900M --json\n"
                     "  shoal plan vit-base --devices 8 --choose-devices\n"
                     "  shoal plan vit-base --devices 3 --format svg > plan.svg\n"
-                    "  shoal plan --pipeedge models.yml device_types.yml devices.yml --name google/vit-base-patch16-224 --batch 8\n",
+                    "  shoal plan --pipeedge models.yml device_types.yml devices.yml --name "
+                    "google/vit-base-patch16-224 --batch 8\n",
         .options = options,
         .option_count = count};
     bool done;

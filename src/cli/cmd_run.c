@@ -28,15 +28,19 @@ static void on_progress(void *context, const struct job_progress *progress) {
     }
     enum { WIDTH = 30 };
     char bar[WIDTH + 1];
-    const double share = progress->items_total > 0 ? (double)progress->items_done / (double)progress->items_total : 0;
+    const double share = progress->items_total > 0
+                             ? (double)progress->items_done / (double)progress->items_total
+                             : 0;
     for (int i = 0; i < WIDTH; i++) {
         bar[i] = i < (int)(share * WIDTH) ? '#' : '.';
     }
     bar[WIDTH] = '\0';
     const double rate = progress->items_per_second;
-    const double left = rate > 0 ? (double)(progress->items_total - progress->items_done) / rate : 0;
-    session_say(session, "[%s] %llu/%llu  %.2f items/s  %.0f s left", bar, (unsigned long long)progress->items_done,
-                (unsigned long long)progress->items_total, rate, left);
+    const double left =
+        rate > 0 ? (double)(progress->items_total - progress->items_done) / rate : 0;
+    session_say(session, "[%s] %llu/%llu  %.2f items/s  %.0f s left", bar,
+                (unsigned long long)progress->items_done, (unsigned long long)progress->items_total,
+                rate, left);
 }
 
 static void on_skip(void *context, const char *item, const char *why) {
@@ -53,14 +57,16 @@ static const char *label_of(void *context, uint32_t class_index) {
     return model_ref_label(context, class_index);
 }
 
-static shoal_status open_input(const struct run_arguments *arguments, struct input **out, struct shoal_error *error) {
+static shoal_status open_input(const struct run_arguments *arguments, struct input **out,
+                               struct shoal_error *error) {
     const struct model_config *model = model_ref_config(arguments->session.model);
     const struct input_options options = {.paths = arguments->inputs.items,
                                           .path_count = arguments->inputs.count,
                                           .height = (int32_t)model->image_size,
                                           .width = (int32_t)model->image_size,
                                           .channels = (int32_t)model->channels,
-                                          .preprocess = model_ref_preprocess(arguments->session.model),
+                                          .preprocess =
+                                              model_ref_preprocess(arguments->session.model),
                                           .seed = (uint64_t)arguments->session.seed};
     return input_open(&options, out, error);
 }
@@ -72,7 +78,8 @@ static int64_t output_width(const struct model_config *model) {
 static shoal_status open_results(const struct run_arguments *arguments, const struct input *input,
                                  struct results **out, struct shoal_error *error) {
     const struct model_config *model = model_ref_config(arguments->session.model);
-    const bool lines = !arguments->session.json && arguments->output == NULL && !input_is_random(input);
+    const bool lines =
+        !arguments->session.json && arguments->output == NULL && !input_is_random(input);
     const struct results_options options = {.output_path = arguments->output,
                                             .text = lines ? stdout : NULL,
                                             .classifies = model->labels > 0,
@@ -87,8 +94,10 @@ static shoal_status open_results(const struct run_arguments *arguments, const st
 /* The run joins the store's history; a store that cannot take it costs the user a line. */
 static void record(const struct session *session, const json_t *document) {
     struct shoal_error error;
-    char *text = session->store != NULL && document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
-    if (text != NULL && store_run_put(session->store, text, (int64_t)time(NULL), NULL, &error) != SHOAL_OK) {
+    char *text =
+        session->store != NULL && document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
+    if (text != NULL &&
+        store_run_put(session->store, text, (int64_t)time(NULL), NULL, &error) != SHOAL_OK) {
         log_warn("the run is not recorded: %s", error.text);
     }
     free(text);
@@ -104,14 +113,16 @@ static shoal_status print_outcome(struct run_arguments *arguments, const struct 
         run_report_print(report, stderr);
         return SHOAL_OK;
     }
-    const bool printed = document != NULL && json_dumpf(document, stdout, JSON_INDENT(1)) == 0 && fputc('\n', stdout) != EOF;
+    const bool printed = document != NULL && json_dumpf(document, stdout, JSON_INDENT(1)) == 0 &&
+                         fputc('\n', stdout) != EOF;
     json_decref(document);
     return printed ? SHOAL_OK : error_set(error, SHOAL_IO, "cannot write to standard output");
 }
 
-static shoal_status run_placed(struct run_arguments *arguments, const struct plan_placement *placement,
-                               struct input *input, struct results *results, uint64_t begin_ns,
-                               uint64_t *failed_items, struct shoal_error *error) {
+static shoal_status run_placed(struct run_arguments *arguments,
+                               const struct plan_placement *placement, struct input *input,
+                               struct results *results, uint64_t begin_ns, uint64_t *failed_items,
+                               struct shoal_error *error) {
     struct session *session = &arguments->session;
     struct job_outcome outcome;
     const struct job_options options = {.cluster = session->cluster,
@@ -122,37 +133,46 @@ static shoal_status run_placed(struct run_arguments *arguments, const struct pla
                                         .batch = session->microbatch,
                                         .input = input,
                                         .results = results,
-                                        .results_width = output_width(model_ref_config(session->model)),
+                                        .results_width =
+                                            output_width(model_ref_config(session->model)),
                                         .stall_ns = (uint64_t)(arguments->deadline_s * 1e9),
                                         .on_progress = on_progress,
                                         .on_skip = on_skip,
                                         .context = arguments};
-    session_say(session, "loading weights onto %u device%s ...", placement->stage_count, placement->stage_count > 1 ? "s" : "");
+    session_say(session, "loading weights onto %u device%s ...", placement->stage_count,
+                placement->stage_count > 1 ? "s" : "");
     const double before_s = (double)(platform_now_ns() - begin_ns) * 1e-9;
     shoal_status status = job_run(&options, &outcome, error);
     *failed_items = outcome.failed_items;
     if (status == SHOAL_OK) {
-        const struct run_report report = {
-            .session = session, .placement = placement, .outcome = &outcome, .setup_s = before_s + outcome.setup_s};
+        const struct run_report report = {.session = session,
+                                          .placement = placement,
+                                          .outcome = &outcome,
+                                          .setup_s = before_s + outcome.setup_s};
         status = print_outcome(arguments, &report, error);
     } else if (outcome.items > 0) {
         session_clear_line(session);
-        (void)fprintf(stderr, "%llu results were delivered before this:\n", (unsigned long long)outcome.items);
+        (void)fprintf(stderr, "%llu results were delivered before this:\n",
+                      (unsigned long long)outcome.items);
     }
     job_outcome_fini(&outcome);
     return status;
 }
 
-static shoal_status explain_infeasible(const struct session *session, const struct plan_placement *placement,
+static shoal_status explain_infeasible(const struct session *session,
+                                       const struct plan_placement *placement,
                                        struct shoal_error *error) {
     char text[SHOAL_ERROR_TEXT] = "";
     size_t used = 0;
     for (uint32_t i = 0; i < session->cluster->count && used < sizeof text - 64; i++) {
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s lacks %.1f MB", i > 0 ? ", " : "",
-                                 session->cluster->devices[i].name, (double)placement->shortfall_bytes[i] / 1e6);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s lacks %.1f MB",
+                                 i > 0 ? ", " : "", session->cluster->devices[i].name,
+                                 (double)placement->shortfall_bytes[i] / 1e6);
     }
-    return error_set(error, SHOAL_INFEASIBLE, "no placement fits: %s; give more memory (--memory) or more devices (--devices)%s%s", text,
-                     placement->rejected[0] != '\0' ? "; " : "", placement->rejected);
+    return error_set(
+        error, SHOAL_INFEASIBLE,
+        "no placement fits: %s; give more memory (--memory) or more devices (--devices)%s%s", text,
+        placement->rejected[0] != '\0' ? "; " : "", placement->rejected);
 }
 
 static shoal_status run(struct run_arguments *arguments, const char *model, uint64_t *failed_items,
@@ -160,7 +180,8 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
     struct session *session = &arguments->session;
     const uint64_t begin = platform_now_ns();
     if (arguments->inputs.count == 0) {
-        return error_set(error, SHOAL_USAGE, "--input is missing: image files, folders, .npy arrays or random:N");
+        return error_set(error, SHOAL_USAGE,
+                         "--input is missing: image files, folders, .npy arrays or random:N");
     }
     TRY(session_open(session, model, error));
     struct plan_placement placement;
@@ -188,23 +209,28 @@ int cli_run(int argc, char **argv) {
     a.top = 5;
     a.deadline_s = 60;
     struct args_option options[SESSION_OPTIONS + 8] = {
-        {"input", ARGS_LIST, "PATH...", "images (JPEG, PNG), folders of them, .npy arrays, or random:N", &a.inputs, 0, 0},
+        {"input", ARGS_LIST, "PATH...",
+         "images (JPEG, PNG), folders of them, .npy arrays, or random:N", &a.inputs, 0, 0},
         {"output", ARGS_TEXT, "FILE", "results as JSON lines", &a.output, 0, 0},
         {"top", ARGS_COUNT, "K", "classes per item in --output (default 5)", &a.top, 1, 1000},
         {"logits", ARGS_FLAG, NULL, "raw outputs in --output too", &a.logits, 0, 0},
-        {"deadline", ARGS_SECONDS, "S", "fail if nothing moves for so long (default 60)", &a.deadline_s, 0, 0},
+        {"deadline", ARGS_SECONDS, "S", "fail if nothing moves for so long (default 60)",
+         &a.deadline_s, 0, 0},
     };
     const size_t count = 5 + session_options(&a.session, options + 5);
     const struct args_command command = {
         .name = "run",
         .positional = "MODEL",
-        .summary = "Runs a model on items, pipelined over devices by the optimal partition. MODEL is a Hugging Face directory\n"
-        "(config.json, model.safetensors) or a built-in name (vit-base, vit-large, vit-huge, deit-tiny, deit-small,\n"
-        "deit-base, deit-*-distilled). The same numbers as on one device, bit for bit, for any number of devices.",
+        .summary = "Runs a model on items, pipelined over devices by the optimal partition. MODEL "
+                   "is a Hugging Face directory\n"
+                   "(config.json, model.safetensors) or a built-in name (vit-base, vit-large, "
+                   "vit-huge, deit-tiny, deit-small,\n"
+                   "deit-base, deit-*-distilled). The same numbers as on one device, bit for bit, "
+                   "for any number of devices.",
         .examples = "  shoal run ./vit-base-patch16-224 --input photos/ --devices 4\n"
-        "  shoal run vit-large --input random:200 --devices 2 --threads 1 --json\n"
-        "  shoal run ./deit-small --input a.jpg b.png --output results.jsonl --logits\n"
-        "  shoal run vit-huge --input random:8 --devices 4 --memory 900M\n",
+                    "  shoal run vit-large --input random:200 --devices 2 --threads 1 --json\n"
+                    "  shoal run ./deit-small --input a.jpg b.png --output results.jsonl --logits\n"
+                    "  shoal run vit-huge --input random:8 --devices 4 --memory 900M\n",
         .options = options,
         .option_count = count};
     bool done;

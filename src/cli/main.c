@@ -17,18 +17,22 @@ static const struct {
     {"run", cli_run, "run a model on items, pipelined over devices"},
     {"plan", cli_plan, "show the best partition of a model over devices"},
     {"profile", cli_profile, "measure a model's segments on devices, and the links between them"},
-    {"bench", cli_bench, "bench engine MODEL: one process, no network, fraction of the processor's peak"},
+    {"bench", cli_bench,
+     "bench engine MODEL: one process, no network, fraction of the processor's peak"},
     {"node", cli_node, "be a device: listen, hold a stage, compute"},
 };
 
 static void usage(FILE *to) {
-    (void)fprintf(to, "usage: shoal COMMAND [options]\n\n"
-                      "Shoal turns weak, unequal devices into one machine for neural networks.\n\n");
+    (void)fprintf(to,
+                  "usage: shoal COMMAND [options]\n\n"
+                  "Shoal turns weak, unequal devices into one machine for neural networks.\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         (void)fprintf(to, "  %-9s %s\n", commands[i].name, commands[i].summary);
     }
-    (void)fprintf(to, "\nshoal COMMAND --help tells more, with examples. Exit status: 0 done; 1 failed, or some items\n"
-                      "could not be processed; 2 wrong usage; 3 infeasible; 4 a device was lost; 130 interrupted.\n");
+    (void)fprintf(to, "\nshoal COMMAND --help tells more, with examples. Exit status: 0 done; 1 "
+                      "failed, or some items\n"
+                      "could not be processed; 2 wrong usage; 3 infeasible; 4 a device was lost; "
+                      "130 interrupted.\n");
 }
 
 int cli_exit_status(shoal_status status) {
@@ -69,7 +73,8 @@ int cli_fail(const char *command, const struct shoal_error *error) {
     return cli_exit_status(error->code);
 }
 
-const char *cli_parse(const struct args_command *command, int argc, char **argv, bool *done, int *exit_status) {
+const char *cli_parse(const struct args_command *command, int argc, char **argv, bool *done,
+                      int *exit_status) {
     struct shoal_error error;
     const char *positional;
     bool help;
@@ -89,7 +94,8 @@ const char *cli_parse(const struct args_command *command, int argc, char **argv,
 
 int main(int argc, char **argv) {
     cli_argv = argv;
-    /* Large blocks go back to the system when freed: what a stage occupies stays what the planner says. */
+    /* Large blocks go back to the system when freed: what a stage occupies stays what the planner
+     * says. */
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
     enum log_level level;
     const char *wanted = getenv("SHOAL_LOG");
@@ -100,7 +106,8 @@ int main(int argc, char **argv) {
         usage(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         usage(stdout);
         return 0;
     }

@@ -26,24 +26,40 @@ void session_init(struct session *session, const char *command) {
 size_t session_options(struct session *session, struct args_option *out) {
     struct session *s = session;
     const struct args_option options[] = {
-        {"devices", ARGS_COUNT, "N", "so many local devices, a process each (default 1)", &s->devices, 1, PLAN_MAX_DEVICES},
-        {"in-process", ARGS_FLAG, NULL, "local devices as threads of this process", &s->in_process, 0, 0},
-        {"cluster", ARGS_TEXT, "FILE", "devices on other machines (not in this version)", &s->cluster_file, 0, 0},
-        {"threads", ARGS_COUNT, "T", "compute threads per device (default: cores / devices)", &s->threads, 1, 1024},
-        {"memory", ARGS_SIZE, "SIZE", "memory limit per device, e.g. 800M (default: none)", &s->memory, 0, 0},
-        {"microbatch", ARGS_COUNT, "M", "items that travel together (default 1)", &s->microbatch, 1, 4096},
-        {"weights", ARGS_TEXT, "FILE", "weights of a built-in model (.safetensors)", &s->weights, 0, 0},
-        {"seed", ARGS_COUNT, "S", "of random weights and random input (default 1)", &s->seed, 0, INT64_MAX},
-        {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto: measured)", &s->kernels, 0, 0},
-        {"isa", ARGS_TEXT, "NAME", "instruction set cap: native, baseline, avx2, avx512, neon", &s->isa, 0, 0},
+        {"devices", ARGS_COUNT, "N", "so many local devices, a process each (default 1)",
+         &s->devices, 1, PLAN_MAX_DEVICES},
+        {"in-process", ARGS_FLAG, NULL, "local devices as threads of this process", &s->in_process,
+         0, 0},
+        {"cluster", ARGS_TEXT, "FILE", "devices on other machines (not in this version)",
+         &s->cluster_file, 0, 0},
+        {"threads", ARGS_COUNT, "T", "compute threads per device (default: cores / devices)",
+         &s->threads, 1, 1024},
+        {"memory", ARGS_SIZE, "SIZE", "memory limit per device, e.g. 800M (default: none)",
+         &s->memory, 0, 0},
+        {"microbatch", ARGS_COUNT, "M", "items that travel together (default 1)", &s->microbatch, 1,
+         4096},
+        {"weights", ARGS_TEXT, "FILE", "weights of a built-in model (.safetensors)", &s->weights, 0,
+         0},
+        {"seed", ARGS_COUNT, "S", "of random weights and random input (default 1)", &s->seed, 0,
+         INT64_MAX},
+        {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto: measured)",
+         &s->kernels, 0, 0},
+        {"isa", ARGS_TEXT, "NAME", "instruction set cap: native, baseline, avx2, avx512, neon",
+         &s->isa, 0, 0},
         {"dtype", ARGS_TEXT, "D", "f32 (the one in this version)", &s->dtype, 0, 0},
         {"link-codec", ARGS_TEXT, "C", "f32 (the one in this version)", &s->link_codec, 0, 0},
-        {"baseline", ARGS_TEXT, "RULE", "even or pipedream instead of the optimum, for comparison", &s->baseline, 0, 0},
-        {"cuts", ARGS_TEXT, "I,J,...", "last segment of each stage but the last one, by hand", &s->cuts, 0, 0},
-        {"objective", ARGS_TEXT, "O", "throughput or latency (default throughput)", &s->objective, 0, 0},
-        {"choose-devices", ARGS_FLAG, NULL, "use only as many devices as help", &s->choose_devices, 0, 0},
-        {"measure", ARGS_FLAG, NULL, "measure again instead of using stored profiles", &s->measure_again, 0, 0},
-        {"json", ARGS_FLAG, NULL, "one JSON document on standard output, nothing else", &s->json, 0, 0},
+        {"baseline", ARGS_TEXT, "RULE", "even or pipedream instead of the optimum, for comparison",
+         &s->baseline, 0, 0},
+        {"cuts", ARGS_TEXT, "I,J,...", "last segment of each stage but the last one, by hand",
+         &s->cuts, 0, 0},
+        {"objective", ARGS_TEXT, "O", "throughput or latency (default throughput)", &s->objective,
+         0, 0},
+        {"choose-devices", ARGS_FLAG, NULL, "use only as many devices as help", &s->choose_devices,
+         0, 0},
+        {"measure", ARGS_FLAG, NULL, "measure again instead of using stored profiles",
+         &s->measure_again, 0, 0},
+        {"json", ARGS_FLAG, NULL, "one JSON document on standard output, nothing else", &s->json, 0,
+         0},
     };
     memcpy(out, options, sizeof options);
     return sizeof options / sizeof options[0];
@@ -59,7 +75,8 @@ void session_clear_line(struct session *session) {
 void session_say(struct session *session, const char *format, ...) {
     const bool terminal = isatty(STDERR_FILENO) != 0;
     if (session->json && !terminal) {
-        return; /* scripts want the document alone; a person at a terminal wants to see that it goes on */
+        return; /* scripts want the document alone; a person at a terminal wants to see that it goes
+                   on */
     }
     va_list arguments;
     va_start(arguments, format);
@@ -81,22 +98,31 @@ static void say_planning(void *context, const char *what) {
 
 static shoal_status check_flags(const struct session *session, struct shoal_error *error) {
     if (session->cluster_file != NULL) {
-        return error_set(error, SHOAL_UNSUPPORTED, "--cluster: version %s runs on local devices only; use --devices N", SHOAL_VERSION_TEXT);
+        return error_set(error, SHOAL_UNSUPPORTED,
+                         "--cluster: version %s runs on local devices only; use --devices N",
+                         SHOAL_VERSION_TEXT);
     }
     if (strcmp(session->dtype, "f32") != 0) {
-        return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only", session->dtype, SHOAL_VERSION_TEXT);
+        return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only",
+                         session->dtype, SHOAL_VERSION_TEXT);
     }
     if (strcmp(session->link_codec, "f32") != 0 && strcmp(session->link_codec, "auto") != 0) {
-        return error_set(error, SHOAL_UNSUPPORTED, "--link-codec %s: version %s sends f32 only", session->link_codec, SHOAL_VERSION_TEXT);
+        return error_set(error, SHOAL_UNSUPPORTED, "--link-codec %s: version %s sends f32 only",
+                         session->link_codec, SHOAL_VERSION_TEXT);
     }
     if (strcmp(session->kernels, "auto") != 0 && kernel_set_find(session->kernels) == NULL) {
-        return error_set(error, SHOAL_USAGE, "--kernels %s: choose auto, onednn, blas or reference", session->kernels);
+        return error_set(error, SHOAL_USAGE, "--kernels %s: choose auto, onednn, blas or reference",
+                         session->kernels);
     }
-    if (strcmp(session->objective, "throughput") != 0 && strcmp(session->objective, "latency") != 0) {
-        return error_set(error, SHOAL_USAGE, "--objective %s: choose throughput or latency", session->objective);
+    if (strcmp(session->objective, "throughput") != 0 &&
+        strcmp(session->objective, "latency") != 0) {
+        return error_set(error, SHOAL_USAGE, "--objective %s: choose throughput or latency",
+                         session->objective);
     }
-    if (session->baseline != NULL && strcmp(session->baseline, "even") != 0 && strcmp(session->baseline, "pipedream") != 0) {
-        return error_set(error, SHOAL_USAGE, "--baseline %s: choose even or pipedream", session->baseline);
+    if (session->baseline != NULL && strcmp(session->baseline, "even") != 0 &&
+        strcmp(session->baseline, "pipedream") != 0) {
+        return error_set(error, SHOAL_USAGE, "--baseline %s: choose even or pipedream",
+                         session->baseline);
     }
     if (session->baseline != NULL && session->cuts != NULL) {
         return error_set(error, SHOAL_USAGE, "--baseline and --cuts exclude each other");
@@ -138,16 +164,21 @@ static shoal_status start_devices(struct session *session, struct shoal_error *e
     const size_t bytes = message_bytes(session, graph);
     graph_destroy(graph);
     if (bytes > WIRE_MAX_MESSAGE_BYTES) {
-        return error_set(error, SHOAL_INVALID, "--microbatch %lld: one message would take %.1f MB; at most %.0f MB are possible",
-                         (long long)session->microbatch, (double)bytes / 1e6, (double)WIRE_MAX_MESSAGE_BYTES / 1e6);
+        return error_set(
+            error, SHOAL_INVALID,
+            "--microbatch %lld: one message would take %.1f MB; at most %.0f MB are possible",
+            (long long)session->microbatch, (double)bytes / 1e6,
+            (double)WIRE_MAX_MESSAGE_BYTES / 1e6);
     }
-    const struct cluster_options options = {.count = (uint32_t)session->devices,
-                                            .in_process = session->in_process,
-                                            .threads = (int)session->threads,
-                                            .memory_limit = session->memory,
-                                            .isa = session->isa,
-                                            .message_bytes = bytes < ((size_t)4 << 20) ? (size_t)4 << 20 : bytes + ((size_t)1 << 16)};
-    session_say(session, "starting %lld local device%s ...", (long long)session->devices, session->devices > 1 ? "s" : "");
+    const struct cluster_options options = {
+        .count = (uint32_t)session->devices,
+        .in_process = session->in_process,
+        .threads = (int)session->threads,
+        .memory_limit = session->memory,
+        .isa = session->isa,
+        .message_bytes = bytes < ((size_t)4 << 20) ? (size_t)4 << 20 : bytes + ((size_t)1 << 16)};
+    session_say(session, "starting %lld local device%s ...", (long long)session->devices,
+                session->devices > 1 ? "s" : "");
     return cluster_start_local(&options, &session->cluster, error);
 }
 
@@ -174,13 +205,17 @@ shoal_status session_open(struct session *session, const char *model, struct sho
     return planning_create(&planning, &session->planning, error);
 }
 
-static shoal_status parse_cuts(const struct session *session, uint32_t *ends, uint32_t *count, struct shoal_error *error) {
+static shoal_status parse_cuts(const struct session *session, uint32_t *ends, uint32_t *count,
+                               struct shoal_error *error) {
     const char *p = session->cuts;
     for (*count = 0; *p != '\0';) {
         char *end;
         const unsigned long value = strtoul(p, &end, 10);
-        if (end == p || (*end != ',' && *end != '\0') || value == 0 || value > UINT32_MAX || *count + 1 >= PLAN_MAX_DEVICES) {
-            return error_set(error, SHOAL_USAGE, "--cuts %s: write segment numbers with commas, e.g. 12,24,36", session->cuts);
+        if (end == p || (*end != ',' && *end != '\0') || value == 0 || value > UINT32_MAX ||
+            *count + 1 >= PLAN_MAX_DEVICES) {
+            return error_set(error, SHOAL_USAGE,
+                             "--cuts %s: write segment numbers with commas, e.g. 12,24,36",
+                             session->cuts);
         }
         ends[(*count)++] = (uint32_t)value;
         p = *end == ',' ? end + 1 : end;
@@ -188,7 +223,8 @@ static shoal_status parse_cuts(const struct session *session, uint32_t *ends, ui
     return SHOAL_OK;
 }
 
-shoal_status session_place(const struct session *session, struct plan_placement *out, struct shoal_error *error) {
+shoal_status session_place(const struct session *session, struct plan_placement *out,
+                           struct shoal_error *error) {
     uint32_t ends[PLAN_MAX_DEVICES];
     struct planning_request request = {.rule = PLANNING_OPTIMAL,
                                        .choose_devices = session->choose_devices,

@@ -1,6 +1,6 @@
 /*
- * What run, plan and profile have in common: the model, the devices, the store, and how a person hears what
- * takes time. Flags of all three are in session_options.
+ * What run, plan and profile have in common: the model, the devices, the store, and how a person
+ * hears what takes time. Flags of all three are in session_options.
  */
 #ifndef CLI_SESSION_H
 #define CLI_SESSION_H
@@ -17,7 +17,8 @@ struct session {
     int64_t devices, threads, microbatch, seed;
     bool in_process, json, measure_again, choose_devices;
     size_t memory;
-    const char *kernels, *isa, *dtype, *link_codec, *weights, *baseline, *cuts, *objective, *cluster_file;
+    const char *kernels, *isa, *dtype, *link_codec, *weights, *baseline, *cuts, *objective,
+        *cluster_file;
     /* made by session_open */
     struct model_ref *model;
     struct store *store;
@@ -32,14 +33,18 @@ void session_init(struct session *session, const char *command);
 #define SESSION_OPTIONS 24
 size_t session_options(struct session *session, struct args_option *out);
 
-/* Checks flags, caps the instruction set (may start the program again), loads the model, starts devices, plans' data. */
-NODISCARD shoal_status session_open(struct session *session, const char *model, struct shoal_error *error);
+/* Checks flags, caps the instruction set (may start the program again), loads the model, starts
+ * devices, plans' data. */
+NODISCARD shoal_status session_open(struct session *session, const char *model,
+                                    struct shoal_error *error);
 NODISCARD shoal_status session_place(const struct session *session, struct plan_placement *out,
                                      struct shoal_error *error);
 void session_close(struct session *session);
 
-/* One line on standard error, on a terminal replaced by the next; with --json on a terminal only. */
-void session_say(struct session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One line on standard error, on a terminal replaced by the next; with --json on a terminal only.
+ */
+void session_say(struct session *session, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void session_clear_line(struct session *session);
 
 #endif

@@ -33,7 +33,8 @@ double platform_thread_cpu_s(void) {
 }
 
 void platform_sleep_ns(uint64_t ns) {
-    struct timespec left = {.tv_sec = (time_t)(ns / CLOCK_SECOND), .tv_nsec = (long)(ns % CLOCK_SECOND)};
+    struct timespec left = {.tv_sec = (time_t)(ns / CLOCK_SECOND),
+                            .tv_nsec = (long)(ns % CLOCK_SECOND)};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
 }

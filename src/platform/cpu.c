@@ -13,8 +13,9 @@ void cpu_features_get(struct cpu_features *out) {
     __builtin_cpu_init();
     out->avx2 = __builtin_cpu_supports("avx2") != 0;
     out->fma = __builtin_cpu_supports("fma") != 0;
-    out->avx512 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-                  __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
+    out->avx512 =
+        __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+        __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
     out->avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
     out->avx512_vnni = __builtin_cpu_supports("avx512vnni") != 0;
 #elif defined(__aarch64__)
@@ -72,7 +73,8 @@ size_t memory_total_bytes(void) {
 
 static size_t proc_kib(const char *path, const char *name) {
     char value[64];
-    return proc_value(path, name, value, sizeof value) ? (size_t)strtoull(value, NULL, 10) * 1024 : 0;
+    return proc_value(path, name, value, sizeof value) ? (size_t)strtoull(value, NULL, 10) * 1024
+                                                       : 0;
 }
 
 static bool read_number(const char *path, size_t *out) {
@@ -93,7 +95,8 @@ static bool read_number(const char *path, size_t *out) {
 static size_t cgroup_available(void) {
     static const char *const pairs[][2] = {
         {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+        {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         size_t limit, usage;

@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static shoal_status open_regular(const char *path, int *out, size_t *size, struct shoal_error *error) {
+static shoal_status open_regular(const char *path, int *out, size_t *size,
+                                 struct shoal_error *error) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return error_errno(error, errno, "%s", path);
@@ -71,17 +72,20 @@ void file_map_release(const struct file_map *map, size_t offset, size_t bytes) {
     const size_t start = (offset + page - 1) / page * page;
     const size_t end = (offset + bytes) / page * page;
     if (map->data != NULL && end > start && end <= map->size) {
-        (void)madvise(writable_address((const char *)map->data + start), end - start, MADV_DONTNEED);
+        (void)madvise(writable_address((const char *)map->data + start), end - start,
+                      MADV_DONTNEED);
     }
 }
 
-shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_size, struct shoal_error *error) {
+shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_size,
+                       struct shoal_error *error) {
     int fd = -1;
     size_t size = 0;
     TRY(open_regular(path, &fd, &size, error));
     if (size > limit) {
         (void)close(fd);
-        return error_set(error, SHOAL_CORRUPT, "%s: %zu bytes, but at most %zu are accepted", path, size, limit);
+        return error_set(error, SHOAL_CORRUPT, "%s: %zu bytes, but at most %zu are accepted", path,
+                         size, limit);
     }
     char *data = mem_alloc(size + 1);
     if (data == NULL) {
@@ -98,8 +102,9 @@ shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_s
             const int saved = errno;
             (void)close(fd);
             mem_free(data);
-            return got == 0 ? error_set(error, SHOAL_IO, "%s: became shorter while it was read", path)
-                            : error_errno(error, saved, "%s", path);
+            return got == 0
+                       ? error_set(error, SHOAL_IO, "%s: became shorter while it was read", path)
+                       : error_errno(error, saved, "%s", path);
         }
         used += (size_t)got;
     }
@@ -127,7 +132,8 @@ static bool write_all(int fd, const char *data, size_t size) {
     return true;
 }
 
-shoal_status file_write_atomic(const char *path, const void *data, size_t size, struct shoal_error *error) {
+shoal_status file_write_atomic(const char *path, const void *data, size_t size,
+                               struct shoal_error *error) {
     char *temporary = mem_format("%s.%ld.tmp", path, (long)getpid());
     if (temporary == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
@@ -210,14 +216,17 @@ static bool path_list_push(struct path_list *list, char *path) {
 
 #define LIST_MAX_DEPTH 32 /* a loop of directory links ends here */
 
-static shoal_status list_into(const char *directory, int depth, struct path_list *list, struct shoal_error *error) {
+static shoal_status list_into(const char *directory, int depth, struct path_list *list,
+                              struct shoal_error *error) {
     DIR *stream = depth < LIST_MAX_DEPTH ? opendir(directory) : NULL;
     if (stream == NULL) {
         return depth < LIST_MAX_DEPTH ? error_errno(error, errno, "%s", directory)
-                                      : error_set(error, SHOAL_IO, "%s: more than %d folders deep", directory, LIST_MAX_DEPTH);
+                                      : error_set(error, SHOAL_IO, "%s: more than %d folders deep",
+                                                  directory, LIST_MAX_DEPTH);
     }
     shoal_status status = SHOAL_OK;
-    for (struct dirent *entry = readdir(stream); entry != NULL && status == SHOAL_OK; entry = readdir(stream)) {
+    for (struct dirent *entry = readdir(stream); entry != NULL && status == SHOAL_OK;
+         entry = readdir(stream)) {
         if (entry->d_name[0] == '.') {
             continue;
         }
@@ -248,7 +257,8 @@ static int compare_paths(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-shoal_status file_list(const char *directory, char ***out, size_t *count, struct shoal_error *error) {
+shoal_status file_list(const char *directory, char ***out, size_t *count,
+                       struct shoal_error *error) {
     struct path_list list = {0};
     const shoal_status status = list_into(directory, 0, &list, error);
     if (status != SHOAL_OK) {
@@ -272,7 +282,8 @@ void file_list_free(char **paths, size_t count) {
 
 shoal_status file_make_temporary(char *path, size_t path_bytes, struct shoal_error *error) {
     const char *base = getenv("TMPDIR");
-    const int length = snprintf(path, path_bytes, "%s/shoal-XXXXXX", base != NULL && base[0] != '\0' ? base : "/tmp");
+    const int length = snprintf(path, path_bytes, "%s/shoal-XXXXXX",
+                                base != NULL && base[0] != '\0' ? base : "/tmp");
     if (length < 0 || (size_t)length >= path_bytes) {
         return error_set(error, SHOAL_IO, "the path in TMPDIR is too long");
     }
@@ -315,7 +326,8 @@ shoal_status file_data_directory(char *path, size_t path_bytes, struct shoal_err
     } else if (home != NULL && home[0] == '/') {
         length = snprintf(path, path_bytes, "%s/.local/share/shoal", home);
     } else {
-        return error_set(error, SHOAL_NOT_FOUND, "no place for Shoal's data: set SHOAL_HOME or HOME");
+        return error_set(error, SHOAL_NOT_FOUND,
+                         "no place for Shoal's data: set SHOAL_HOME or HOME");
     }
     if (length < 0 || (size_t)length >= path_bytes) {
         return error_set(error, SHOAL_INVALID, "the path of Shoal's data directory is too long");

@@ -1,4 +1,5 @@
-/* Files: read-only maps whose pages can be given back, bounded reads, atomic writes, directory listings. */
+/* Files: read-only maps whose pages can be given back, bounded reads, atomic writes, directory
+ * listings. */
 #ifndef PLATFORM_FILE_H
 #define PLATFORM_FILE_H
 
@@ -12,13 +13,17 @@ struct file_map {
     size_t size;
 };
 
-/* Private read-only map. Errors: NOT_FOUND, IO (not a regular file, cannot be read), NO_MEMORY; all name the path. */
-NODISCARD shoal_status file_map_open(const char *path, struct file_map *out, struct shoal_error *error);
+/* Private read-only map. Errors: NOT_FOUND, IO (not a regular file, cannot be read), NO_MEMORY; all
+ * name the path. */
+NODISCARD shoal_status file_map_open(const char *path, struct file_map *out,
+                                     struct shoal_error *error);
 void file_map_close(struct file_map *map);
-/* Drops the pages that lie wholly inside the range from this process's memory; they are read again if touched. */
+/* Drops the pages that lie wholly inside the range from this process's memory; they are read again
+ * if touched. */
 void file_map_release(const struct file_map *map, size_t offset, size_t bytes);
 
-/* The whole file plus a terminating zero; mem_free it. Errors: as above; CORRUPT if larger than limit. */
+/* The whole file plus a terminating zero; mem_free it. Errors: as above; CORRUPT if larger than
+ * limit. */
 NODISCARD shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_size,
                                  struct shoal_error *error);
 
@@ -32,15 +37,19 @@ bool file_is_directory(const char *path);
 /* mkdir -p, mode 0700. */
 NODISCARD shoal_status file_make_directories(const char *path, struct shoal_error *error);
 
-/* Full paths of the regular files below a directory, recursively, sorted by byte order; hidden ones left out. */
-NODISCARD shoal_status file_list(const char *directory, char ***out, size_t *count, struct shoal_error *error);
+/* Full paths of the regular files below a directory, recursively, sorted by byte order; hidden ones
+ * left out. */
+NODISCARD shoal_status file_list(const char *directory, char ***out, size_t *count,
+                                 struct shoal_error *error);
 void file_list_free(char **paths, size_t count);
 
 /* A private directory under $TMPDIR or /tmp; path has at least 256 bytes. */
-NODISCARD shoal_status file_make_temporary(char *path, size_t path_bytes, struct shoal_error *error);
+NODISCARD shoal_status file_make_temporary(char *path, size_t path_bytes,
+                                           struct shoal_error *error);
 void file_remove_tree(const char *path); /* best effort */
 
 /* $SHOAL_HOME, or $XDG_DATA_HOME/shoal, or $HOME/.local/share/shoal: where profiles live. */
-NODISCARD shoal_status file_data_directory(char *path, size_t path_bytes, struct shoal_error *error);
+NODISCARD shoal_status file_data_directory(char *path, size_t path_bytes,
+                                           struct shoal_error *error);
 
 #endif

@@ -145,9 +145,13 @@ static void a_child_speaks_ends_and_is_described(void **state) {
     const char *const environment[] = {"WHO=shoal", NULL};
     assert_int_equal(process_start(speak, environment, &child, &error), SHOAL_OK);
     char line[64], description[64];
-    assert_int_equal(process_read_line(&child, line, sizeof line, platform_now_ns() + 10 * CLOCK_SECOND, &error), SHOAL_OK);
+    assert_int_equal(
+        process_read_line(&child, line, sizeof line, platform_now_ns() + 10 * CLOCK_SECOND, &error),
+        SHOAL_OK);
     assert_string_equal(line, "hello shoal");
-    assert_int_equal(process_read_line(&child, line, sizeof line, platform_now_ns() + 10 * CLOCK_SECOND, &error), SHOAL_CLOSED);
+    assert_int_equal(
+        process_read_line(&child, line, sizeof line, platform_now_ns() + 10 * CLOCK_SECOND, &error),
+        SHOAL_CLOSED);
     while (!process_ended(&child, description, sizeof description)) {
         platform_sleep_ns(CLOCK_MS);
     }
@@ -162,7 +166,9 @@ static void a_silent_child_times_out_and_is_stopped(void **state) {
     const char *const sleep_long[] = {"/bin/sleep", "1000", NULL};
     assert_int_equal(process_start(sleep_long, NULL, &child, &error), SHOAL_OK);
     char line[64], description[64];
-    assert_int_equal(process_read_line(&child, line, sizeof line, platform_now_ns() + 20 * CLOCK_MS, &error), SHOAL_TIMEOUT);
+    assert_int_equal(
+        process_read_line(&child, line, sizeof line, platform_now_ns() + 20 * CLOCK_MS, &error),
+        SHOAL_TIMEOUT);
     const pid_t pid = child.pid;
     assert_false(process_ended(&child, description, sizeof description));
     (void)kill(pid, SIGSTOP);
@@ -177,7 +183,9 @@ static void a_program_that_is_not_there_ends_at_once(void **state) {
     const char *const missing[] = {"/nowhere/at/all", NULL};
     assert_int_equal(process_start(missing, NULL, &child, &error), SHOAL_OK);
     char line[8];
-    assert_int_equal(process_read_line(&child, line, sizeof line, platform_now_ns() + 10 * CLOCK_SECOND, &error), SHOAL_CLOSED);
+    assert_int_equal(
+        process_read_line(&child, line, sizeof line, platform_now_ns() + 10 * CLOCK_SECOND, &error),
+        SHOAL_CLOSED);
     process_stop(&child, CLOCK_SECOND);
 }
 

@@ -37,8 +37,8 @@ static char **make_environment(const char *const extra[]) {
 }
 
 /* Between fork and exec: only async-signal-safe calls. */
-static _Noreturn void become_child(const char *const argv[], char **environment, const int in[2], const int out[2],
-                                   pid_t parent) {
+static _Noreturn void become_child(const char *const argv[], char **environment, const int in[2],
+                                   const int out[2], pid_t parent) {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;
     (void)sigemptyset(&none);
@@ -50,8 +50,8 @@ static _Noreturn void become_child(const char *const argv[], char **environment,
     _exit(127);
 }
 
-shoal_status process_start(const char *const argv[], const char *const extra_environment[], struct process *out,
-                           struct shoal_error *error) {
+shoal_status process_start(const char *const argv[], const char *const extra_environment[],
+                           struct process *out, struct shoal_error *error) {
     int in[2] = {-1, -1}, output[2] = {-1, -1};
     char **environment = make_environment(extra_environment);
     shoal_status status = SHOAL_OK;
@@ -133,8 +133,8 @@ void process_stop(struct process *process, uint64_t grace_ns) {
     process->input_fd = -1;
 }
 
-shoal_status process_read_line(struct process *process, char *line, size_t line_bytes, uint64_t deadline_ns,
-                               struct shoal_error *error) {
+shoal_status process_read_line(struct process *process, char *line, size_t line_bytes,
+                               uint64_t deadline_ns, struct shoal_error *error) {
     size_t used = 0;
     for (;;) {
         const uint64_t now = platform_now_ns();

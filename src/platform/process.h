@@ -15,13 +15,16 @@ struct process {
 };
 
 /*
- * Starts argv[0] (a path) with extra environment "NAME=value" entries (NULL-terminated, may be NULL). The child gets SIGKILL when
- * the parent's thread that started it dies (Linux). Errors: IO, NO_MEMORY.
+ * Starts argv[0] (a path) with extra environment "NAME=value" entries (NULL-terminated, may be
+ * NULL). The child gets SIGKILL when the parent's thread that started it dies (Linux). Errors: IO,
+ * NO_MEMORY.
  */
-NODISCARD shoal_status process_start(const char *const argv[], const char *const extra_environment[],
-                                     struct process *out, struct shoal_error *error);
+NODISCARD shoal_status process_start(const char *const argv[],
+                                     const char *const extra_environment[], struct process *out,
+                                     struct shoal_error *error);
 
-/* True once the child has ended; *description then says how ("killed by signal 9 (Killed)", "exited with status 1"). */
+/* True once the child has ended; *description then says how ("killed by signal 9 (Killed)", "exited
+ * with status 1"). */
 bool process_ended(struct process *process, char *description, size_t description_bytes);
 
 /* SIGTERM, up to grace_ns, then SIGKILL; reaps; closes the descriptors. */
@@ -34,7 +37,8 @@ NODISCARD shoal_status process_read_line(struct process *process, char *line, si
 /* This program's own path. */
 NODISCARD shoal_status process_self_path(char *path, size_t path_bytes, struct shoal_error *error);
 
-/* From now on SIGINT and SIGTERM set a flag and call notify (async-signal-safe) instead of ending the process; a second SIGINT ends it. */
+/* From now on SIGINT and SIGTERM set a flag and call notify (async-signal-safe) instead of ending
+ * the process; a second SIGINT ends it. */
 void process_catch_stop(void (*notify)(void *), void *argument);
 int process_stop_requested(void); /* 0, or the signal's number */
 

@@ -21,7 +21,8 @@ json_t *choice_to_json(const struct kernel_choice *choice, const char *default_s
     return document;
 }
 
-static shoal_status fill(const json_t *document, struct kernel_choice *choice, struct shoal_error *error) {
+static shoal_status fill(const json_t *document, struct kernel_choice *choice,
+                         struct shoal_error *error) {
     if (json_object_get(document, "default") != NULL) {
         const char *set;
         TRY(control_text(document, "default", 32, &set, error));
@@ -34,14 +35,17 @@ static shoal_status fill(const json_t *document, struct kernel_choice *choice, s
     json_object_foreach((json_t *)(uintptr_t)ops, key, value) {
         const char *set = json_string_value(value);
         if (set == NULL || kernel_set_find(set) == NULL) {
-            return error_set(error, SHOAL_PROTOCOL, "kernel choice: no kernel set for '%.100s' that this version knows", key);
+            return error_set(error, SHOAL_PROTOCOL,
+                             "kernel choice: no kernel set for '%.100s' that this version knows",
+                             key);
         }
         TRY(kernel_choice_put(choice, key, set, error));
     }
     return SHOAL_OK;
 }
 
-shoal_status choice_from_json(const json_t *document, struct kernel_choice **out, struct shoal_error *error) {
+shoal_status choice_from_json(const json_t *document, struct kernel_choice **out,
+                              struct shoal_error *error) {
     struct kernel_choice *choice;
     TRY(kernel_choice_create(&choice, error));
     const shoal_status status = fill(document, choice, error);

@@ -1,4 +1,5 @@
-/* A kernel choice as JSON: {"default": SET, "ops": {KEY: SET, ...}}, as it travels and is stored. */
+/* A kernel choice as JSON: {"default": SET, "ops": {KEY: SET, ...}}, as it travels and is stored.
+ */
 #ifndef RUNTIME_CHOICE_JSON_H
 #define RUNTIME_CHOICE_JSON_H
 

@@ -41,7 +41,8 @@ static bool find_ended(struct cluster *cluster, struct transport_event *event) {
     for (uint32_t i = 0; i < cluster->count; i++) {
         struct cluster_device *device = &cluster->devices[i];
         char description[96];
-        if (local_ended(device, description, sizeof description) && mark_lost(device, description)) {
+        if (local_ended(device, description, sizeof description) &&
+            mark_lost(device, description)) {
             *event = (struct transport_event){.kind = TRANSPORT_PEER_LOST};
             memcpy(event->peer, device->name, sizeof event->peer);
             memcpy(event->text, description, sizeof description);
@@ -51,7 +52,8 @@ static bool find_ended(struct cluster *cluster, struct transport_event *event) {
     return false;
 }
 
-static void file_reply(struct cluster *cluster, const char *peer, const struct wire_message *message) {
+static void file_reply(struct cluster *cluster, const char *peer,
+                       const struct wire_message *message) {
     const uint32_t index = cluster_find(cluster, peer);
     struct shoal_error error;
     json_t *reply;
@@ -64,8 +66,8 @@ static void file_reply(struct cluster *cluster, const char *peer, const struct w
         log_warn("%s: %s", peer, error.text);
         return;
     }
-    if (control_integer(reply, "id", 0, INT64_MAX, &id, &error) != SHOAL_OK || (uint64_t)id != device->pending ||
-        device->pending == 0) {
+    if (control_integer(reply, "id", 0, INT64_MAX, &id, &error) != SHOAL_OK ||
+        (uint64_t)id != device->pending || device->pending == 0) {
         log_debug("%s answered a question that nobody asked", peer);
         json_decref(reply);
         return;
@@ -88,8 +90,8 @@ static bool take_reply(struct cluster *cluster, struct transport_event *event) {
     return true;
 }
 
-shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns, struct transport_event *event,
-                          struct shoal_error *error) {
+shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns,
+                          struct transport_event *event, struct shoal_error *error) {
     for (;;) {
         if (process_stop_requested() != 0) {
             return error_set(error, SHOAL_CANCELLED, "interrupted");
@@ -113,7 +115,9 @@ shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns, struct 
             const uint32_t index = cluster_find(cluster, event->peer);
             if (index < cluster->count) {
                 struct transport_event ended;
-                platform_sleep_ns(10 * CLOCK_MS); /* a process that died is about to be reaped: prefer its story */
+                platform_sleep_ns(
+                    10 *
+                    CLOCK_MS); /* a process that died is about to be reaped: prefer its story */
                 if (find_ended(cluster, &ended)) {
                     *event = ended;
                     return SHOAL_OK;
@@ -128,10 +132,12 @@ shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns, struct 
 }
 
 static shoal_status lost_error(const struct cluster_device *device, struct shoal_error *error) {
-    return error_set(error, SHOAL_PEER_LOST, "device %s was lost: %s", device->name, device->lost_text);
+    return error_set(error, SHOAL_PEER_LOST, "device %s was lost: %s", device->name,
+                     device->lost_text);
 }
 
-shoal_status cluster_ask(struct cluster *cluster, uint32_t index, json_t *request, struct shoal_error *error) {
+shoal_status cluster_ask(struct cluster *cluster, uint32_t index, json_t *request,
+                         struct shoal_error *error) {
     struct cluster_device *device = &cluster->devices[index];
     if (device->lost) {
         json_decref(request);
@@ -140,12 +146,14 @@ shoal_status cluster_ask(struct cluster *cluster, uint32_t index, json_t *reques
     device->pending = ++cluster->next_id;
     json_decref(device->reply);
     device->reply = NULL;
-    if (request == NULL || json_object_set_new(request, "id", json_integer((json_int_t)device->pending)) != 0) {
+    if (request == NULL ||
+        json_object_set_new(request, "id", json_integer((json_int_t)device->pending)) != 0) {
         json_decref(request);
         device->pending = 0;
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a request");
     }
-    const shoal_status status = control_send(cluster->transport, device->name, WIRE_REQUEST, request, error);
+    const shoal_status status =
+        control_send(cluster->transport, device->name, WIRE_REQUEST, request, error);
     if (status != SHOAL_OK) {
         device->pending = 0;
         return error_wrap(error, status, "device %s", device->name);
@@ -174,7 +182,8 @@ static shoal_status look_at_replies(struct cluster *cluster, uint32_t *open, con
     return SHOAL_OK;
 }
 
-shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns, struct shoal_error *error) {
+shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns,
+                             struct shoal_error *error) {
     const uint64_t deadline = platform_now_ns() + timeout_ns;
     for (;;) {
         uint32_t open;
@@ -186,8 +195,8 @@ shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns, struc
         struct transport_event event;
         const shoal_status status = cluster_next(cluster, deadline, &event, error);
         if (status == SHOAL_TIMEOUT) {
-            return error_set(error, SHOAL_TIMEOUT, "device %s did not answer within %.0f s", waiting,
-                             (double)timeout_ns * 1e-9);
+            return error_set(error, SHOAL_TIMEOUT, "device %s did not answer within %.0f s",
+                             waiting, (double)timeout_ns * 1e-9);
         }
         TRY(status);
         if (event.kind == TRANSPORT_MESSAGE) {
@@ -196,8 +205,8 @@ shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns, struc
     }
 }
 
-shoal_status cluster_call(struct cluster *cluster, uint32_t device, json_t *request, uint64_t timeout_ns,
-                          const json_t **reply, struct shoal_error *error) {
+shoal_status cluster_call(struct cluster *cluster, uint32_t device, json_t *request,
+                          uint64_t timeout_ns, const json_t **reply, struct shoal_error *error) {
     TRY(cluster_ask(cluster, device, request, error));
     TRY(cluster_collect(cluster, timeout_ns, error));
     *reply = cluster->devices[device].reply;
@@ -207,20 +216,23 @@ shoal_status cluster_call(struct cluster *cluster, uint32_t device, json_t *requ
 static shoal_status connect_all(struct cluster *cluster, struct shoal_error *error) {
     for (uint32_t i = 0; i < cluster->count; i++) {
         const struct cluster_device *device = &cluster->devices[i];
-        TRY(cluster->transport->ops->connect(cluster->transport, device->name, device->address, device->key, error));
+        TRY(cluster->transport->ops->connect(cluster->transport, device->name, device->address,
+                                             device->key, error));
     }
     const uint64_t deadline = platform_now_ns() + CONNECT_NS;
     for (uint32_t up = 0; up < cluster->count;) {
         struct transport_event event;
         const shoal_status status = cluster_next(cluster, deadline, &event, error);
         if (status == SHOAL_TIMEOUT) {
-            return error_set(error, SHOAL_TIMEOUT, "only %u of %u devices connected in time", up, cluster->count);
+            return error_set(error, SHOAL_TIMEOUT, "only %u of %u devices connected in time", up,
+                             cluster->count);
         }
         TRY(status);
         if (event.kind == TRANSPORT_PEER_UP) {
             up++;
         } else if (event.kind == TRANSPORT_PEER_LOST) {
-            return error_set(error, SHOAL_PEER_LOST, "device %s was lost: %s", event.peer, event.text);
+            return error_set(error, SHOAL_PEER_LOST, "device %s was lost: %s", event.peer,
+                             event.text);
         } else if (event.kind == TRANSPORT_MESSAGE) {
             cluster->transport->ops->message_free(cluster->transport, event.message);
         }
@@ -242,7 +254,8 @@ static shoal_status ask_info(struct cluster *cluster, struct shoal_error *error)
 shoal_status cluster_start_local(const struct cluster_options *options, struct cluster **out,
                                  struct shoal_error *error) {
     struct cluster *cluster = mem_calloc(1, sizeof *cluster);
-    if (cluster == NULL || (cluster->devices = mem_calloc(options->count, sizeof *cluster->devices)) == NULL) {
+    if (cluster == NULL ||
+        (cluster->devices = mem_calloc(options->count, sizeof *cluster->devices)) == NULL) {
         mem_free(cluster);
         return error_set(error, SHOAL_NO_MEMORY, "no memory for %u devices", options->count);
     }

@@ -1,11 +1,12 @@
 /*
- * The owner's side: a set of devices that it started or dialled, calls to them, and what became of them.
- * The owner is a peer that does not compute: source, sink and coordinator of its jobs.
+ * The owner's side: a set of devices that it started or dialled, calls to them, and what became of
+ * them. The owner is a peer that does not compute: source, sink and coordinator of its jobs.
  *
- * Local devices are processes of this program (`shoal node`) with fresh keys in a private directory, or
- * threads of this process. They end with the cluster, also when the owner is killed.
+ * Local devices are processes of this program (`shoal node`) with fresh keys in a private
+ * directory, or threads of this process. They end with the cluster, also when the owner is killed.
  *
- * Threads: one owner thread. cluster_interrupt may be called from any thread and from signal handlers.
+ * Threads: one owner thread. cluster_interrupt may be called from any thread and from signal
+ * handlers.
  */
 #ifndef RUNTIME_CLUSTER_H
 #define RUNTIME_CLUSTER_H
@@ -18,9 +19,9 @@
 struct cluster_options {
     uint32_t count;
     bool in_process;
-    int threads;         /* per device; 0 = cores / count, at least 1 */
-    size_t memory_limit; /* per device; 0 = none */
-    const char *isa;     /* the devices' cap; NULL = native */
+    int threads;          /* per device; 0 = cores / count, at least 1 */
+    size_t memory_limit;  /* per device; 0 = none */
+    const char *isa;      /* the devices' cap; NULL = native */
     size_t message_bytes; /* largest data message; 0 = transport's default */
 };
 
@@ -48,9 +49,10 @@ struct cluster {
 
 #define CLUSTER_OWNER "owner" /* this side's name among local devices */
 
-/* Starts the devices, connects, asks each for "info". Errors: IO, TIMEOUT, PEER_LOST, CANCELLED, naming the device. */
-NODISCARD shoal_status cluster_start_local(const struct cluster_options *options, struct cluster **out,
-                                           struct shoal_error *error);
+/* Starts the devices, connects, asks each for "info". Errors: IO, TIMEOUT, PEER_LOST, CANCELLED,
+ * naming the device. */
+NODISCARD shoal_status cluster_start_local(const struct cluster_options *options,
+                                           struct cluster **out, struct shoal_error *error);
 void cluster_destroy(struct cluster *cluster); /* stops local devices; NULL allowed */
 
 void cluster_interrupt(struct cluster *cluster);
@@ -59,21 +61,23 @@ void cluster_interrupt(struct cluster *cluster);
 NODISCARD shoal_status cluster_ask(struct cluster *cluster, uint32_t device, json_t *request,
                                    struct shoal_error *error);
 /*
- * Until every asked device has answered; replies are then in devices[i].reply. Errors: the refusal of a
- * device; PEER_LOST, TIMEOUT, CANCELLED (Ctrl-C), naming the device.
+ * Until every asked device has answered; replies are then in devices[i].reply. Errors: the refusal
+ * of a device; PEER_LOST, TIMEOUT, CANCELLED (Ctrl-C), naming the device.
  */
-NODISCARD shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns, struct shoal_error *error);
+NODISCARD shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns,
+                                       struct shoal_error *error);
 /* Ask one and collect; *reply is borrowed until the next call to that device. */
-NODISCARD shoal_status cluster_call(struct cluster *cluster, uint32_t device, json_t *request, uint64_t timeout_ns,
-                                    const json_t **reply, struct shoal_error *error);
+NODISCARD shoal_status cluster_call(struct cluster *cluster, uint32_t device, json_t *request,
+                                    uint64_t timeout_ns, const json_t **reply,
+                                    struct shoal_error *error);
 
 /*
- * The next event, at the latest at the deadline (TIMEOUT then). Watches local processes: one that ended is reported as a
- * TRANSPORT_PEER_LOST event, once. Replies are filed with their device and not returned.
- * Errors: TIMEOUT, CANCELLED, CLOSED.
+ * The next event, at the latest at the deadline (TIMEOUT then). Watches local processes: one that
+ * ended is reported as a TRANSPORT_PEER_LOST event, once. Replies are filed with their device and
+ * not returned. Errors: TIMEOUT, CANCELLED, CLOSED.
  */
-NODISCARD shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns, struct transport_event *event,
-                                    struct shoal_error *error);
+NODISCARD shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns,
+                                    struct transport_event *event, struct shoal_error *error);
 
 /* Index of a peer by name; count if there is none. */
 uint32_t cluster_find(const struct cluster *cluster, const char *name);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-shoal_status control_send(struct transport *transport, const char *peer, enum wire_kind kind, json_t *document,
-                          struct shoal_error *error) {
+shoal_status control_send(struct transport *transport, const char *peer, enum wire_kind kind,
+                          json_t *document, struct shoal_error *error) {
     char *text = document != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
     json_decref(document);
     if (text == NULL) {
@@ -21,7 +21,8 @@ shoal_status control_send(struct transport *transport, const char *peer, enum wi
         status = transport->ops->message_new(transport, size, &message, error);
     }
     if (status == SHOAL_OK) {
-        status = wire_encode(&header, NULL, text, message->data, message->capacity, NULL, &used, error);
+        status =
+            wire_encode(&header, NULL, text, message->data, message->capacity, NULL, &used, error);
     }
     if (status == SHOAL_OK) {
         message->size = used;
@@ -34,10 +35,11 @@ shoal_status control_send(struct transport *transport, const char *peer, enum wi
     return status;
 }
 
-shoal_status control_parse(const struct wire_message *message, json_t **out, struct shoal_error *error) {
+shoal_status control_parse(const struct wire_message *message, json_t **out,
+                           struct shoal_error *error) {
     json_error_t why;
-    json_t *document = json_loadb(message->text != NULL ? message->text : "", message->header.text_bytes,
-                                  JSON_REJECT_DUPLICATES, &why);
+    json_t *document = json_loadb(message->text != NULL ? message->text : "",
+                                  message->header.text_bytes, JSON_REJECT_DUPLICATES, &why);
     if (document == NULL) {
         return error_set(error, SHOAL_PROTOCOL, "a control message is not JSON: %s", why.text);
     }
@@ -56,11 +58,12 @@ static const char *const status_names[] = {
 };
 
 json_t *control_refusal(uint64_t id, const struct shoal_error *error) {
-    return json_pack("{s:I, s:b, s:s, s:s%}", "id", (json_int_t)id, "ok", 0, "status", status_names[error->code],
-                     "text", error->text, strlen(error->text));
+    return json_pack("{s:I, s:b, s:s, s:s%}", "id", (json_int_t)id, "ok", 0, "status",
+                     status_names[error->code], "text", error->text, strlen(error->text));
 }
 
-shoal_status control_refusal_status(const json_t *reply, const char *peer, struct shoal_error *error) {
+shoal_status control_refusal_status(const json_t *reply, const char *peer,
+                                    struct shoal_error *error) {
     const char *name, *text;
     TRY(control_text(reply, "status", 64, &name, error));
     TRY(control_text(reply, "text", SHOAL_ERROR_TEXT, &text, error));
@@ -72,18 +75,21 @@ shoal_status control_refusal_status(const json_t *reply, const char *peer, struc
     return error_set(error, SHOAL_PROTOCOL, "%s answered with the unknown status %s", peer, name);
 }
 
-shoal_status control_integer(const json_t *document, const char *key, int64_t least, int64_t most, int64_t *out,
-                             struct shoal_error *error) {
+shoal_status control_integer(const json_t *document, const char *key, int64_t least, int64_t most,
+                             int64_t *out, struct shoal_error *error) {
     const json_t *value = json_object_get(document, key);
-    if (!json_is_integer(value) || json_integer_value(value) < least || json_integer_value(value) > most) {
-        return error_set(error, SHOAL_PROTOCOL, "control message: '%s' is not an integer from %lld to %lld", key,
+    if (!json_is_integer(value) || json_integer_value(value) < least ||
+        json_integer_value(value) > most) {
+        return error_set(error, SHOAL_PROTOCOL,
+                         "control message: '%s' is not an integer from %lld to %lld", key,
                          (long long)least, (long long)most);
     }
     *out = json_integer_value(value);
     return SHOAL_OK;
 }
 
-shoal_status control_number(const json_t *document, const char *key, double *out, struct shoal_error *error) {
+shoal_status control_number(const json_t *document, const char *key, double *out,
+                            struct shoal_error *error) {
     const json_t *value = json_object_get(document, key);
     if (!json_is_number(value)) {
         return error_set(error, SHOAL_PROTOCOL, "control message: '%s' is not a number", key);
@@ -97,8 +103,8 @@ shoal_status control_text(const json_t *document, const char *key, size_t most, 
     const json_t *value = json_object_get(document, key);
     if (!json_is_string(value) || json_string_length(value) > most ||
         strlen(json_string_value(value)) != json_string_length(value)) {
-        return error_set(error, SHOAL_PROTOCOL, "control message: '%s' is not a text of at most %zu bytes", key,
-                         most);
+        return error_set(error, SHOAL_PROTOCOL,
+                         "control message: '%s' is not a text of at most %zu bytes", key, most);
     }
     *out = json_string_value(value);
     return SHOAL_OK;
@@ -108,8 +114,9 @@ shoal_status control_array(const json_t *document, const char *key, size_t least
                            const json_t **out, struct shoal_error *error) {
     const json_t *value = json_object_get(document, key);
     if (!json_is_array(value) || json_array_size(value) < least || json_array_size(value) > most) {
-        return error_set(error, SHOAL_PROTOCOL, "control message: '%s' is not a list of %zu to %zu entries", key,
-                         least, most);
+        return error_set(error, SHOAL_PROTOCOL,
+                         "control message: '%s' is not a list of %zu to %zu entries", key, least,
+                         most);
     }
     *out = value;
     return SHOAL_OK;

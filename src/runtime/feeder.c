@@ -101,8 +101,10 @@ static shoal_status make_slots(struct feeder *feeder, struct shoal_error *error)
     return SHOAL_OK;
 }
 
-shoal_status feeder_create(const struct feeder_options *options, struct feeder **out, struct shoal_error *error) {
-    struct feeder *feeder = mem_calloc(1, sizeof *feeder + options->slot_count * sizeof feeder->slots[0]);
+shoal_status feeder_create(const struct feeder_options *options, struct feeder **out,
+                           struct shoal_error *error) {
+    struct feeder *feeder =
+        mem_calloc(1, sizeof *feeder + options->slot_count * sizeof feeder->slots[0]);
     if (feeder == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for the reading thread");
     }
@@ -164,7 +166,8 @@ struct feeder_batch feeder_get(struct feeder *feeder, uint64_t number) {
     ASSERT(number < feeder->filled && number >= feeder->released);
     (void)pthread_mutex_unlock(&feeder->mutex);
     const struct slot *slot = &feeder->slots[number % feeder->options.slot_count];
-    return (struct feeder_batch){.items = slot->items, .values = slot->values, .index = slot->index};
+    return (struct feeder_batch){
+        .items = slot->items, .values = slot->values, .index = slot->index};
 }
 
 void feeder_release(struct feeder *feeder, uint64_t number) {

@@ -1,9 +1,10 @@
 /*
- * Reads items ahead of the pipeline on a thread of its own and makes microbatches of them: full ones, and a
- * last one padded with zeros. Items that cannot be read are left out and handed to on_skip (on the
- * feeder's thread).
+ * Reads items ahead of the pipeline on a thread of its own and makes microbatches of them: full
+ * ones, and a last one padded with zeros. Items that cannot be read are left out and handed to
+ * on_skip (on the feeder's thread).
  *
- * Bounded: at most slot_count microbatches exist; one is filled only when the owner has released its slot.
+ * Bounded: at most slot_count microbatches exist; one is filled only when the owner has released
+ * its slot.
  */
 #ifndef RUNTIME_FEEDER_H
 #define RUNTIME_FEEDER_H

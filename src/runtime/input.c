@@ -29,7 +29,8 @@ struct input {
     uint64_t stream; /* of random items */
 };
 
-static shoal_status add_source(struct input *input, struct source source, struct shoal_error *error) {
+static shoal_status add_source(struct input *input, struct source source,
+                               struct shoal_error *error) {
     if (input->count == input->capacity) {
         const size_t capacity = input->capacity > 0 ? 2 * input->capacity : 64;
         struct source *larger = mem_realloc(input->sources, capacity * sizeof *larger);
@@ -54,22 +55,28 @@ static bool is_picture_name(const char *path) {
     return has_suffix(path, ".jpg") || has_suffix(path, ".jpeg") || has_suffix(path, ".png");
 }
 
-/* [N,H,W,C] or [N,C,H,W] of f32 or f64 (pixel values as the model takes them), or [N,h,w,3] u8 (pictures). */
-static shoal_status check_array(const struct input *input, const char *path, const struct tensor *array,
-                                struct shoal_error *error) {
+/* [N,H,W,C] or [N,C,H,W] of f32 or f64 (pixel values as the model takes them), or [N,h,w,3] u8
+ * (pictures). */
+static shoal_status check_array(const struct input *input, const char *path,
+                                const struct tensor *array, struct shoal_error *error) {
     const int64_t h = input->options.height, w = input->options.width, c = input->options.channels;
     const int64_t *d = array->shape.dims;
-    const bool number = array->dtype == DTYPE_F32 || array->dtype == DTYPE_F64 || array->dtype == DTYPE_F16;
-    const bool nhwc = d[1] == h && d[2] == w && d[3] == c, nchw = d[1] == c && d[2] == h && d[3] == w;
-    const bool pictures = array->dtype == DTYPE_U8 && d[3] == 3 && d[1] > 0 && d[2] > 0 && d[1] * d[2] <= IMAGE_PIXEL_LIMIT;
+    const bool number =
+        array->dtype == DTYPE_F32 || array->dtype == DTYPE_F64 || array->dtype == DTYPE_F16;
+    const bool nhwc = d[1] == h && d[2] == w && d[3] == c,
+               nchw = d[1] == c && d[2] == h && d[3] == w;
+    const bool pictures = array->dtype == DTYPE_U8 && d[3] == 3 && d[1] > 0 && d[2] > 0 &&
+                          d[1] * d[2] <= IMAGE_PIXEL_LIMIT;
     if (array->shape.rank == 4 && d[0] > 0 && ((number && (nhwc || nchw)) || pictures)) {
         return SHOAL_OK;
     }
     char text[SHAPE_TEXT];
     return error_set(error, SHOAL_MISMATCH,
-                     "%s: an array of %s %s; the model takes f32 [N,%lld,%lld,%lld] or [N,%lld,%lld,%lld], or pictures u8 [N,h,w,3]",
-                     path, dtype_name(array->dtype), shape_format(&array->shape, text), (long long)h, (long long)w,
-                     (long long)c, (long long)c, (long long)h, (long long)w);
+                     "%s: an array of %s %s; the model takes f32 [N,%lld,%lld,%lld] or "
+                     "[N,%lld,%lld,%lld], or pictures u8 [N,h,w,3]",
+                     path, dtype_name(array->dtype), shape_format(&array->shape, text),
+                     (long long)h, (long long)w, (long long)c, (long long)c, (long long)h,
+                     (long long)w);
 }
 
 static shoal_status add_npy(struct input *input, const char *path, struct shoal_error *error) {
@@ -80,7 +87,8 @@ static shoal_status add_npy(struct input *input, const char *path, struct shoal_
     if (status == SHOAL_OK) {
         source.count = (uint64_t)array.shape.dims[0];
         source.path = mem_strdup(path);
-        status = source.path != NULL ? add_source(input, source, error) : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
+        status = source.path != NULL ? add_source(input, source, error)
+                                     : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
     }
     if (status != SHOAL_OK) {
         npy_close(source.npy);
@@ -97,7 +105,8 @@ static shoal_status add_file(struct input *input, const char *path, struct shoal
     if (copy == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
     }
-    const shoal_status status = add_source(input, (struct source){.kind = SOURCE_FILE, .path = copy, .count = 1}, error);
+    const shoal_status status =
+        add_source(input, (struct source){.kind = SOURCE_FILE, .path = copy, .count = 1}, error);
     if (status != SHOAL_OK) {
         mem_free(copy);
     }
@@ -117,7 +126,8 @@ static shoal_status add_folder(struct input *input, const char *path, struct sho
     }
     file_list_free(paths, count);
     if (status == SHOAL_OK && input->items == before) {
-        status = error_set(error, SHOAL_NOT_FOUND, "%s: no .jpg, .jpeg, .png or .npy file is in this folder", path);
+        status = error_set(error, SHOAL_NOT_FOUND,
+                           "%s: no .jpg, .jpeg, .png or .npy file is in this folder", path);
     }
     return status;
 }
@@ -126,13 +136,16 @@ static shoal_status add_random(struct input *input, const char *text, struct sho
     char *end;
     errno = 0;
     const long long count = strtoll(text + strlen("random:"), &end, 10);
-    if (errno != 0 || *end != '\0' || end == text + strlen("random:") || count < 1 || count > INT64_C(1) << 40) {
+    if (errno != 0 || *end != '\0' || end == text + strlen("random:") || count < 1 ||
+        count > INT64_C(1) << 40) {
         return error_set(error, SHOAL_USAGE, "--input %s: write random:N with N at least 1", text);
     }
-    return add_source(input, (struct source){.kind = SOURCE_RANDOM, .count = (uint64_t)count}, error);
+    return add_source(input, (struct source){.kind = SOURCE_RANDOM, .count = (uint64_t)count},
+                      error);
 }
 
-shoal_status input_open(const struct input_options *options, struct input **out, struct shoal_error *error) {
+shoal_status input_open(const struct input_options *options, struct input **out,
+                        struct shoal_error *error) {
     struct input *input = mem_calloc(1, sizeof *input);
     if (input == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for the input");
@@ -147,7 +160,8 @@ shoal_status input_open(const struct input_options *options, struct input **out,
         } else if (file_is_directory(path)) {
             status = add_folder(input, path, error);
         } else if (!file_exists(path)) {
-            status = error_set(error, SHOAL_NOT_FOUND, "--input %s: there is no such file or folder", path);
+            status = error_set(error, SHOAL_NOT_FOUND,
+                               "--input %s: there is no such file or folder", path);
         } else {
             status = add_file(input, path, error);
         }
@@ -177,7 +191,8 @@ uint64_t input_count(const struct input *input) {
 }
 
 size_t input_item_values(const struct input *input) {
-    return (size_t)input->options.height * (size_t)input->options.width * (size_t)input->options.channels;
+    return (size_t)input->options.height * (size_t)input->options.width *
+           (size_t)input->options.channels;
 }
 
 bool input_is_random(const struct input *input) {
@@ -207,14 +222,15 @@ void input_name(const struct input *input, uint64_t index, char *text, size_t by
     if (source->kind == SOURCE_FILE) {
         (void)snprintf(text, bytes, "%s", source->path);
     } else {
-        (void)snprintf(text, bytes, "%s[%llu]", source->kind == SOURCE_NPY ? source->path : "random",
+        (void)snprintf(text, bytes, "%s[%llu]",
+                       source->kind == SOURCE_NPY ? source->path : "random",
                        (unsigned long long)(index - source->first));
     }
 }
 
 /* One [C,H,W] or [H,W,C] item of a number array to [H,W,C] f32. */
-static void copy_item(const struct input *input, const struct tensor *array, const unsigned char *item,
-                      float *values) {
+static void copy_item(const struct input *input, const struct tensor *array,
+                      const unsigned char *item, float *values) {
     const int64_t h = input->options.height, w = input->options.width, c = input->options.channels;
     const size_t size = dtype_size(array->dtype);
     if (array->shape.dims[3] == c && array->shape.dims[1] == h) {
@@ -223,13 +239,14 @@ static void copy_item(const struct input *input, const struct tensor *array, con
     }
     for (int64_t channel = 0; channel < c; channel++) {
         for (int64_t i = 0; i < h * w; i++) {
-            (void)convert_to_f32(array->dtype, item + (size_t)(channel * h * w + i) * size, &values[i * c + channel], 1);
+            (void)convert_to_f32(array->dtype, item + (size_t)(channel * h * w + i) * size,
+                                 &values[i * c + channel], 1);
         }
     }
 }
 
-static shoal_status read_npy(struct input *input, const struct source *source, uint64_t position, float *values,
-                             struct shoal_error *error) {
+static shoal_status read_npy(struct input *input, const struct source *source, uint64_t position,
+                             float *values, struct shoal_error *error) {
     const struct tensor array = npy_tensor(source->npy);
     const int64_t *d = array.shape.dims;
     const size_t bytes = (size_t)(d[1] * d[2] * d[3]) * dtype_size(array.dtype);
@@ -249,7 +266,8 @@ static shoal_status read_npy(struct input *input, const struct source *source, u
     return status;
 }
 
-shoal_status input_read(struct input *input, uint64_t index, float *values, struct shoal_error *error) {
+shoal_status input_read(struct input *input, uint64_t index, float *values,
+                        struct shoal_error *error) {
     const struct source *source = find_source(input, index);
     const uint64_t position = index - source->first;
     const size_t count = input_item_values(input);
@@ -262,8 +280,9 @@ shoal_status input_read(struct input *input, uint64_t index, float *values, stru
     }
     struct image picture;
     TRY(image_read(source->path, &picture, error));
-    const shoal_status status = image_preprocess_apply(&picture, input->options.preprocess, input->options.height,
-                                                       input->options.width, values, error);
+    const shoal_status status =
+        image_preprocess_apply(&picture, input->options.preprocess, input->options.height,
+                               input->options.width, values, error);
     image_fini(&picture);
     return status == SHOAL_OK ? SHOAL_OK : error_wrap(error, status, "%s", source->path);
 }

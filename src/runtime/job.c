@@ -30,12 +30,12 @@ struct job {
     struct run_actions actions;
     struct feeder *feeder;
     uint64_t id;
-    bool ended; /* END_OF_INPUT was said */
-    uint64_t *index;                      /* [slots][batch]: which items a microbatch in flight holds */
-    struct transport_message **arrived;   /* [slots] */
+    bool ended;      /* END_OF_INPUT was said */
+    uint64_t *index; /* [slots][batch]: which items a microbatch in flight holds */
+    struct transport_message **arrived; /* [slots] */
     uint64_t start_ns, reported_ns;
-    uint64_t delivered;                   /* microbatches */
-    struct mark first, *recent;           /* result p; ring of the last p + 1 */
+    uint64_t delivered;         /* microbatches */
+    struct mark first, *recent; /* result p; ring of the last p + 1 */
     char name[4096];
 };
 
@@ -67,19 +67,21 @@ static json_t *weights_document(const struct weights_spec *weights) {
                                  : json_pack("{s:s}", "path", weights->path);
 }
 
-static shoal_status prepare_request(const struct job *job, uint32_t index, json_t **out, struct shoal_error *error) {
+static shoal_status prepare_request(const struct job *job, uint32_t index, json_t **out,
+                                    struct shoal_error *error) {
     char *model;
     TRY(model_config_to_json(job->options->model, &model, error));
     const struct plan_stage *stage = stage_of(job, index);
     const bool last = index + 1 == stage_count(job);
     const struct cluster_device *next = last ? NULL : device_of(job, index + 1);
-    json_t *request = json_pack(
-        "{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:s, s:o, s:O}", "call", "prepare", "job",
-        (json_int_t)job->id, "generation", 1, "stage", (int)index, "stages", (int)stage_count(job), "first",
-        (json_int_t)stage->first, "last", (json_int_t)stage->last, "batch", (json_int_t)job->options->batch,
-        "previous", index == 0 ? CLUSTER_OWNER : device_of(job, index - 1)->name, "next",
-        last ? CLUSTER_OWNER : next->name, "model", model, "weights",
-        weights_document(&job->options->weights), "choice", job->options->choice);
+    json_t *request =
+        json_pack("{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:s, s:o, s:O}", "call",
+                  "prepare", "job", (json_int_t)job->id, "generation", 1, "stage", (int)index,
+                  "stages", (int)stage_count(job), "first", (json_int_t)stage->first, "last",
+                  (json_int_t)stage->last, "batch", (json_int_t)job->options->batch, "previous",
+                  index == 0 ? CLUSTER_OWNER : device_of(job, index - 1)->name, "next",
+                  last ? CLUSTER_OWNER : next->name, "model", model, "weights",
+                  weights_document(&job->options->weights), "choice", job->options->choice);
     mem_free(model);
     if (request != NULL && !last) {
         (void)json_object_set_new(request, "address", json_string(next->address));
@@ -117,14 +119,15 @@ static shoal_status start(struct job *job, struct shoal_error *error) {
         names[i] = device_of(job, i)->name;
     }
     const uint64_t stall = job->options->stall_ns > 0 ? job->options->stall_ns : STALL_NS;
-    const struct run_params params = {.stage_count = stages,
-                                      .device_names = names,
-                                      .in_flight = 3 * stages + 2,
-                                      .read_ahead = READ_AHEAD,
-                                      .credits = UINT32_MAX, /* the transport counts; BUSY says when it has none */
-                                      .stall_ns = stall,
-                                      .answer_ns = ANSWER_NS,
-                                      .now_ns = platform_now_ns()};
+    const struct run_params params = {
+        .stage_count = stages,
+        .device_names = names,
+        .in_flight = 3 * stages + 2,
+        .read_ahead = READ_AHEAD,
+        .credits = UINT32_MAX, /* the transport counts; BUSY says when it has none */
+        .stall_ns = stall,
+        .answer_ns = ANSWER_NS,
+        .now_ns = platform_now_ns()};
     TRY(run_init(&job->run, &params, error));
     const size_t slots = params.in_flight + params.read_ahead;
     job->index = mem_calloc(slots * (size_t)job->options->batch, sizeof *job->index);
@@ -149,12 +152,14 @@ static struct run_event event_of(enum run_event_kind kind) {
 }
 
 /* Sends microbatch `number` to the first stage; BUSY is an answer, not a failure. */
-static shoal_status offer(struct job *job, uint64_t number, shoal_status *answer, struct shoal_error *error) {
+static shoal_status offer(struct job *job, uint64_t number, shoal_status *answer,
+                          struct shoal_error *error) {
     struct transport *transport = job->options->cluster->transport;
     const struct feeder_batch batch = feeder_get(job->feeder, number);
     const struct model_config *model = job->options->model;
     const struct shape shape = model_input_shape(model, job->options->batch);
-    const struct tensor tensor = {.dtype = DTYPE_F32, .shape = shape, .data = (void *)(uintptr_t)batch.values};
+    const struct tensor tensor = {
+        .dtype = DTYPE_F32, .shape = shape, .data = (void *)(uintptr_t)batch.values};
     const struct wire_header header = {.kind = WIRE_ACTIVATION,
                                        .job = job->id,
                                        .generation = 1,
@@ -165,7 +170,8 @@ static shoal_status offer(struct job *job, uint64_t number, shoal_status *answer
     struct transport_message *message;
     TRY(wire_size(&tensor, 1, 0, &size, error));
     TRY(transport->ops->message_new(transport, size, &message, error));
-    shoal_status status = wire_encode(&header, &tensor, NULL, message->data, message->capacity, NULL, &used, error);
+    shoal_status status =
+        wire_encode(&header, &tensor, NULL, message->data, message->capacity, NULL, &used, error);
     if (status == SHOAL_OK) {
         message->size = used;
         status = transport->ops->send(transport, device_of(job, 0)->name, message, error);
@@ -191,14 +197,16 @@ static void mark_result(struct job *job, uint64_t items) {
     job->recent[job->delivered % (p + 1)] = mark;
 }
 
-static shoal_status deliver(struct job *job, uint64_t number, uint32_t items, struct shoal_error *error) {
+static shoal_status deliver(struct job *job, uint64_t number, uint32_t items,
+                            struct shoal_error *error) {
     const uint32_t slot = run_slot(&job->run, number);
     struct transport *transport = job->options->cluster->transport;
     struct transport_message *message = job->arrived[slot];
     struct wire_message decoded;
     TRY(wire_decode(message->data, message->size, &decoded, error));
     const float *rows = decoded.tensors[0].data;
-    const size_t width = tensor_bytes(&decoded.tensors[0]) / sizeof *rows / (size_t)job->options->batch;
+    const size_t width =
+        tensor_bytes(&decoded.tensors[0]) / sizeof *rows / (size_t)job->options->batch;
     shoal_status status = SHOAL_OK;
     for (uint32_t i = 0; i < items && status == SHOAL_OK; i++) {
         const uint64_t item = job->index[slot * (size_t)job->options->batch + i];
@@ -217,15 +225,16 @@ static shoal_status ask_progress(struct job *job, struct shoal_error *error) {
     for (uint32_t i = 0; i < stage_count(job); i++) {
         const struct cluster_device *device = device_of(job, i);
         if (device->pending == 0 && !device->lost) {
-            TRY(cluster_ask(job->options->cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "progress"),
-                            error));
+            TRY(cluster_ask(job->options->cluster, stage_of(job, i)->device,
+                            json_pack("{s:s}", "call", "progress"), error));
         }
     }
     return SHOAL_OK;
 }
 
 /* *busy: an offer that the transport had no credit for. */
-static shoal_status act(struct job *job, const struct run_action *action, bool *busy, struct shoal_error *error) {
+static shoal_status act(struct job *job, const struct run_action *action, bool *busy,
+                        struct shoal_error *error) {
     shoal_status answer = SHOAL_OK;
     switch (action->kind) {
     case RUN_OFFER:
@@ -244,7 +253,8 @@ static shoal_status act(struct job *job, const struct run_action *action, bool *
     return SHOAL_OK;
 }
 
-static shoal_status step(struct job *job, const struct run_event *event, struct shoal_error *error) {
+static shoal_status step(struct job *job, const struct run_event *event,
+                         struct shoal_error *error) {
     struct run_event current = *event;
     bool refused;
     do {
@@ -270,7 +280,8 @@ static shoal_status step(struct job *job, const struct run_event *event, struct 
 /* ---- events ---- */
 
 static shoal_status take_input(struct job *job, struct shoal_error *error) {
-    const bool ended = feeder_ended(job->feeder); /* asked first: what was filled before the end is seen below */
+    const bool ended =
+        feeder_ended(job->feeder); /* asked first: what was filled before the end is seen below */
     const uint64_t filled = feeder_filled(job->feeder);
     while (run_wants_input(&job->run) && run_next_input(&job->run) < filled) {
         struct run_event event = event_of(RUN_INPUT);
@@ -289,8 +300,9 @@ static shoal_status take_input(struct job *job, struct shoal_error *error) {
 /* A result's tensor must be one row of the model's width for every item of the microbatch. */
 static bool is_result(const struct job *job, const struct wire_message *message) {
     const struct tensor *tensor = &message->tensors[0];
-    return message->header.kind == WIRE_RESULT && message->header.job == job->id && message->header.generation == 1 &&
-           message->header.tensor_count == 1 && tensor->dtype == DTYPE_F32 && tensor->shape.rank == 2 &&
+    return message->header.kind == WIRE_RESULT && message->header.job == job->id &&
+           message->header.generation == 1 && message->header.tensor_count == 1 &&
+           tensor->dtype == DTYPE_F32 && tensor->shape.rank == 2 &&
            tensor->shape.dims[0] == job->options->batch &&
            tensor->shape.dims[1] == job->options->results_width;
 }
@@ -329,13 +341,15 @@ static shoal_status take_report(struct job *job, uint32_t stage, const struct wi
             status = step(job, &event, error);
         }
     } else if (status == SHOAL_OK) {
-        status = error_set(error, SHOAL_CLUSTER_LOST, "device %s: %s", device_of(job, stage)->name, text);
+        status = error_set(error, SHOAL_CLUSTER_LOST, "device %s: %s", device_of(job, stage)->name,
+                           text);
     }
     json_decref(document);
     return status;
 }
 
-static shoal_status take_message(struct job *job, struct transport_message *raw, struct shoal_error *error) {
+static shoal_status take_message(struct job *job, struct transport_message *raw,
+                                 struct shoal_error *error) {
     struct transport *transport = job->options->cluster->transport;
     struct wire_message message;
     const uint32_t stage = stage_of_peer(job, raw->peer);
@@ -349,7 +363,8 @@ static shoal_status take_message(struct job *job, struct transport_message *raw,
     } else if (is_result(job, &message)) {
         return take_result(job, stage, &message, raw, error);
     } else {
-        log_debug("dropped a stale %s message of %s", wire_kind_name(message.header.kind), raw->peer);
+        log_debug("dropped a stale %s message of %s", wire_kind_name(message.header.kind),
+                  raw->peer);
     }
     transport->ops->message_free(transport, raw);
     return status;
@@ -372,7 +387,8 @@ static shoal_status take_replies(struct job *job, struct shoal_error *error) {
     return SHOAL_OK;
 }
 
-static shoal_status take_event(struct job *job, struct transport_event *received, struct shoal_error *error) {
+static shoal_status take_event(struct job *job, struct transport_event *received,
+                               struct shoal_error *error) {
     struct run_event event;
     const uint32_t stage = stage_of_peer(job, received->peer);
     switch (received->kind) {
@@ -404,10 +420,11 @@ static void report_progress(struct job *job) {
     }
     job->reported_ns = now;
     const double seconds = (double)(now - job->start_ns) * 1e-9;
-    const struct job_progress progress = {.items_done = job->outcome->items,
-                                          .items_total = input_count(job->options->input),
-                                          .seconds = seconds,
-                                          .items_per_second = seconds > 0 ? (double)job->outcome->items / seconds : 0};
+    const struct job_progress progress = {
+        .items_done = job->outcome->items,
+        .items_total = input_count(job->options->input),
+        .seconds = seconds,
+        .items_per_second = seconds > 0 ? (double)job->outcome->items / seconds : 0};
     job->options->on_progress(job->options->context, &progress);
 }
 
@@ -425,7 +442,8 @@ static shoal_status run_pipeline(struct job *job, struct shoal_error *error) {
         }
         const uint64_t soon = platform_now_ns() + PROGRESS_NS, due = run_deadline_ns(&job->run);
         struct transport_event received;
-        shoal_status status = cluster_next(job->options->cluster, due < soon ? due : soon, &received, error);
+        shoal_status status =
+            cluster_next(job->options->cluster, due < soon ? due : soon, &received, error);
         if (status == SHOAL_TIMEOUT) {
             const struct run_event tick = event_of(RUN_TICK);
             status = step(job, &tick, error);
@@ -444,7 +462,8 @@ static void summarise(struct job *job) {
     const uint32_t p = stage_count(job);
     const uint64_t n = job->delivered;
     outcome->seconds = n > 0 ? (double)(job->recent[n % (p + 1)].ns - job->start_ns) * 1e-9 : 0;
-    outcome->items_per_second = outcome->seconds > 0 ? (double)outcome->items / outcome->seconds : 0;
+    outcome->items_per_second =
+        outcome->seconds > 0 ? (double)outcome->items / outcome->seconds : 0;
     outcome->steady_items_per_second = NAN;
     if (n > 2 * (uint64_t)p) { /* from result p to result n − p */
         const struct mark *last = &job->recent[(n - p) % (p + 1)];
@@ -464,14 +483,16 @@ static void summarise(struct job *job) {
 static shoal_status collect_reports(struct job *job, struct shoal_error *error) {
     struct cluster *cluster = job->options->cluster;
     for (uint32_t i = 0; i < stage_count(job); i++) {
-        TRY(cluster_ask(cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "report"), error));
+        TRY(cluster_ask(cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "report"),
+                        error));
     }
     TRY(cluster_collect(cluster, REPORT_NS, error));
     for (uint32_t i = 0; i < stage_count(job); i++) {
         job->outcome->stages[i].report = json_incref(device_of(job, i)->reply);
     }
     for (uint32_t i = 0; i < stage_count(job); i++) {
-        TRY(cluster_ask(cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "stop"), error));
+        TRY(cluster_ask(cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "stop"),
+                        error));
     }
     return cluster_collect(cluster, REPORT_NS, error);
 }
@@ -489,7 +510,8 @@ static void fini(struct job *job) {
     mem_free(job);
 }
 
-shoal_status job_run(const struct job_options *options, struct job_outcome *out, struct shoal_error *error) {
+shoal_status job_run(const struct job_options *options, struct job_outcome *out,
+                     struct shoal_error *error) {
     memset(out, 0, sizeof *out);
     struct job *job = mem_calloc(1, sizeof *job);
     if (job == NULL) {
@@ -497,7 +519,8 @@ shoal_status job_run(const struct job_options *options, struct job_outcome *out,
     }
     job->options = options;
     job->outcome = out;
-    job->id = platform_now_ns() >> 1; /* another for every run of this machine; positive as JSON's integers are */
+    job->id = platform_now_ns() >>
+              1; /* another for every run of this machine; positive as JSON's integers are */
     out->stage_count = stage_count(job);
     for (uint32_t i = 0; i < out->stage_count; i++) {
         memcpy(out->stages[i].name, device_of(job, i)->name, sizeof out->stages[i].name);

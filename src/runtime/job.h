@@ -1,6 +1,7 @@
 /*
- * One inference run: prepares the stages, feeds the pipeline, delivers results in input order, each exactly
- * once, and collects what the devices measured. The decisions are protocol/run.h's; this carries them out.
+ * One inference run: prepares the stages, feeds the pipeline, delivers results in input order, each
+ * exactly once, and collects what the devices measured. The decisions are protocol/run.h's; this
+ * carries them out.
  */
 #ifndef RUNTIME_JOB_H
 #define RUNTIME_JOB_H
@@ -27,7 +28,7 @@ struct job_options {
     struct input *input;
     struct results *results;
     int64_t results_width; /* values of one item's output */
-    uint64_t stall_ns; /* the run's deadline for any progress; 0 = 60 s */
+    uint64_t stall_ns;     /* the run's deadline for any progress; 0 = 60 s */
     void (*on_progress)(void *context, const struct job_progress *progress);
     void (*on_skip)(void *context, const char *item, const char *why); /* the reading thread's */
     void *context;
@@ -42,8 +43,8 @@ struct job_outcome {
     uint64_t items, failed_items;
     double setup_s, seconds, items_per_second;
     double steady_items_per_second; /* NaN: too few results */
-    double owner_cpu_s;             /* of this process during the run: reading, sending, delivering */
-    uint64_t source_bytes;          /* sent to the first stage */
+    double owner_cpu_s;    /* of this process during the run: reading, sending, delivering */
+    uint64_t source_bytes; /* sent to the first stage */
     char digest[DIGEST_TEXT];
     uint32_t stage_count;
     struct job_device stages[PLAN_MAX_DEVICES];
@@ -51,9 +52,11 @@ struct job_outcome {
 
 /*
  * *out is filled as far as the run came, also on errors: results delivered before stay delivered.
- * Errors: PEER_LOST, TIMEOUT or PROTOCOL naming the device; CANCELLED; NO_SPACE or IO of the output; refusals of prepare.
+ * Errors: PEER_LOST, TIMEOUT or PROTOCOL naming the device; CANCELLED; NO_SPACE or IO of the
+ * output; refusals of prepare.
  */
-NODISCARD shoal_status job_run(const struct job_options *options, struct job_outcome *out, struct shoal_error *error);
+NODISCARD shoal_status job_run(const struct job_options *options, struct job_outcome *out,
+                               struct shoal_error *error);
 void job_outcome_fini(struct job_outcome *outcome);
 
 #endif

@@ -41,7 +41,8 @@ static void run(const struct one_run *what, struct job_outcome *outcome) {
     const struct image_preprocess preprocess = {0};
     (void)snprintf(count, sizeof count, "random:%u", what->items);
     assert_int_equal(model_builtin("vit-test", &model, &error), SHOAL_OK);
-    const struct cluster_options devices = {.count = what->devices, .in_process = true, .threads = 1};
+    const struct cluster_options devices = {
+        .count = what->devices, .in_process = true, .threads = 1};
     assert_int_equal(cluster_start_local(&devices, &cluster, &error), SHOAL_OK);
     const struct input_options source = {.paths = paths,
                                          .path_count = 1,
@@ -51,12 +52,14 @@ static void run(const struct one_run *what, struct job_outcome *outcome) {
                                          .preprocess = &preprocess,
                                          .seed = 3};
     assert_int_equal(input_open(&source, &input, &error), SHOAL_OK);
-    const struct results_options sink = {.classifies = true, .label = no_label, .top = 1, .width = (uint32_t)model.labels};
+    const struct results_options sink = {
+        .classifies = true, .label = no_label, .top = 1, .width = (uint32_t)model.labels};
     assert_int_equal(results_create(&sink, &results, &error), SHOAL_OK);
     struct plan_placement placement = {.feasible = true, .stage_count = what->devices};
     for (uint32_t i = 0; i < what->devices; i++) {
-        placement.stages[i] = (struct plan_stage){
-            .first = i == 0 ? 1 : what->ends[i - 1] + 1, .last = what->ends[i], .device = what->devices - 1 - i};
+        placement.stages[i] = (struct plan_stage){.first = i == 0 ? 1 : what->ends[i - 1] + 1,
+                                                  .last = what->ends[i],
+                                                  .device = what->devices - 1 - i};
     }
     json_t *choice = json_pack("{s:s, s:{}}", "default", "reference", "ops");
     const struct job_options job = {.cluster = cluster,
@@ -94,7 +97,8 @@ static void pipelines_deliver_everything_with_the_same_bits(void **state) {
         assert_int_equal(outcome.items, 23);
         assert_int_equal(outcome.failed_items, 0);
         for (uint32_t s = 0; s < outcome.stage_count; s++) {
-            assert_int_equal(json_integer_value(json_object_get(outcome.stages[s].report, "done")), 12);
+            assert_int_equal(json_integer_value(json_object_get(outcome.stages[s].report, "done")),
+                             12);
         }
         if (i == 0) {
             memcpy(digest, outcome.digest, sizeof digest);

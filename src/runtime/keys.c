@@ -15,13 +15,16 @@
 
 /* Z85 of ZeroMQ's RFC 32. */
 static bool is_z85(const char *text, size_t length) {
-    static const char digits[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+    static const char digits[] =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
     return length == KEY_LENGTH && strspn(text, digits) >= length;
 }
 
-shoal_status keys_write(const char *path, const struct zmq_keypair *keys, struct shoal_error *error) {
+shoal_status keys_write(const char *path, const struct zmq_keypair *keys,
+                        struct shoal_error *error) {
     char text[2 * ZMQ_KEY_TEXT + 32];
-    const int length = snprintf(text, sizeof text, "public %s\nsecret %s\n", keys->public_key, keys->secret_key);
+    const int length =
+        snprintf(text, sizeof text, "public %s\nsecret %s\n", keys->public_key, keys->secret_key);
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return error_errno(error, errno, "%s", path);
@@ -63,7 +66,8 @@ shoal_status keys_read(const char *path, struct zmq_keypair *out, struct shoal_e
         return error_errno(error, errno, "%s", path);
     }
     if ((status.st_mode & 077) != 0) {
-        return error_set(error, SHOAL_DENIED, "%s: others may read this key file; run: chmod 600 %s", path, path);
+        return error_set(error, SHOAL_DENIED,
+                         "%s: others may read this key file; run: chmod 600 %s", path, path);
     }
     char *text, *first, *second;
     TRY(file_read(path, FILE_LIMIT, &text, NULL, error));
@@ -74,7 +78,8 @@ shoal_status keys_read(const char *path, struct zmq_keypair *out, struct shoal_e
     while (result == SHOAL_OK && next_pair(&cursor, &line, &first, &second)) {
         const bool public = strcmp(first, "public") == 0, secret = strcmp(first, "secret") == 0;
         if ((!public && !secret) || !is_z85(second, strlen(second))) {
-            result = error_set(error, SHOAL_CORRUPT, "%s: line %u is neither 'public KEY' nor 'secret KEY'", path, line);
+            result = error_set(error, SHOAL_CORRUPT,
+                               "%s: line %u is neither 'public KEY' nor 'secret KEY'", path, line);
         } else {
             memcpy(public ? keys.public_key : keys.secret_key, second, ZMQ_KEY_TEXT);
         }
@@ -82,7 +87,9 @@ shoal_status keys_read(const char *path, struct zmq_keypair *out, struct shoal_e
     memset(text, 0, strlen(text));
     mem_free(text);
     if (result == SHOAL_OK && (keys.public_key[0] == '\0' || keys.secret_key[0] == '\0')) {
-        result = error_set(error, SHOAL_CORRUPT, "%s: a key file holds a line 'public KEY' and a line 'secret KEY'", path);
+        result =
+            error_set(error, SHOAL_CORRUPT,
+                      "%s: a key file holds a line 'public KEY' and a line 'secret KEY'", path);
     }
     if (result == SHOAL_OK) {
         *out = keys;
@@ -99,14 +106,16 @@ shoal_status keys_write_allowed(const char *path, const struct zmq_allowed *allo
     }
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
-        used += (size_t)snprintf(text + used, size - used, "%s %s\n", allowed[i].name, allowed[i].public_key);
+        used += (size_t)snprintf(text + used, size - used, "%s %s\n", allowed[i].name,
+                                 allowed[i].public_key);
     }
     const shoal_status status = file_write_atomic(path, text, used, error);
     mem_free(text);
     return status;
 }
 
-shoal_status keys_read_allowed(const char *path, struct zmq_allowed **out, size_t *count, struct shoal_error *error) {
+shoal_status keys_read_allowed(const char *path, struct zmq_allowed **out, size_t *count,
+                               struct shoal_error *error) {
     char *text, *first, *second;
     TRY(file_read(path, FILE_LIMIT, &text, NULL, error));
     size_t lines = 1;
@@ -114,7 +123,8 @@ shoal_status keys_read_allowed(const char *path, struct zmq_allowed **out, size_
         lines += *p == '\n';
     }
     struct zmq_allowed *list = mem_calloc(lines, sizeof *list);
-    shoal_status result = list != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
+    shoal_status result =
+        list != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
     size_t used = 0;
     unsigned line = 0;
     char *cursor = text;

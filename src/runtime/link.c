@@ -17,8 +17,8 @@ bool link_is_question(const struct wire_header *header) {
     return header->step == PROBE_QUESTION;
 }
 
-static shoal_status send_probe(struct transport *transport, const char *peer, uint64_t step, size_t bytes,
-                               struct shoal_error *error) {
+static shoal_status send_probe(struct transport *transport, const char *peer, uint64_t step,
+                               size_t bytes, struct shoal_error *error) {
     const struct wire_header header = {.kind = WIRE_PROBE, .step = step, .tensor_count = 1};
     const struct tensor tensor = {.dtype = DTYPE_U8, .shape = SHAPE((int64_t)bytes)};
     size_t size, used;
@@ -26,7 +26,8 @@ static shoal_status send_probe(struct transport *transport, const char *peer, ui
     struct transport_message *message;
     TRY(transport->ops->message_new(transport, size, &message, error));
     void *payload[1];
-    shoal_status status = wire_encode(&header, &tensor, NULL, message->data, message->capacity, payload, &used, error);
+    shoal_status status = wire_encode(&header, &tensor, NULL, message->data, message->capacity,
+                                      payload, &used, error);
     if (status == SHOAL_OK) {
         memset(payload[0], 0x5A, bytes);
         message->size = used;
@@ -43,7 +44,8 @@ shoal_status link_answer(struct transport *transport, const char *peer, struct s
 }
 
 /* True if the event is an answer of peer; the message is freed then. */
-static bool take_answer(struct transport *transport, struct transport_event *event, const char *peer) {
+static bool take_answer(struct transport *transport, struct transport_event *event,
+                        const char *peer) {
     struct wire_message message;
     if (event->kind != TRANSPORT_MESSAGE || strcmp(event->peer, peer) != 0 ||
         wire_decode(event->message->data, event->message->size, &message, NULL) != SHOAL_OK ||
@@ -54,8 +56,9 @@ static bool take_answer(struct transport *transport, struct transport_event *eve
     return true;
 }
 
-static shoal_status round_trip(struct transport *transport, const char *peer, size_t bytes, link_other_event other,
-                               void *context, double *seconds, struct shoal_error *error) {
+static shoal_status round_trip(struct transport *transport, const char *peer, size_t bytes,
+                               link_other_event other, void *context, double *seconds,
+                               struct shoal_error *error) {
     const uint64_t deadline = platform_now_ns() + PROBE_NS;
     uint64_t start = platform_now_ns();
     bool sent = false;
@@ -70,8 +73,8 @@ static shoal_status round_trip(struct transport *transport, const char *peer, si
             sent = status == SHOAL_OK;
         }
         struct transport_event event;
-        shoal_status status =
-            transport->ops->next(transport, TRANSPORT_WANT_DATA | TRANSPORT_WANT_CONTROL, deadline, &event, error);
+        shoal_status status = transport->ops->next(
+            transport, TRANSPORT_WANT_DATA | TRANSPORT_WANT_CONTROL, deadline, &event, error);
         if (status != SHOAL_OK) {
             return error_wrap(error, status, "no answer from %s while measuring the link", peer);
         }
@@ -82,7 +85,8 @@ static shoal_status round_trip(struct transport *transport, const char *peer, si
         const bool lost = event.kind == TRANSPORT_PEER_LOST && strcmp(event.peer, peer) == 0;
         TRY(other(context, &event, error));
         if (lost) {
-            return error_set(error, SHOAL_PEER_LOST, "%s was lost while the link to it was measured", peer);
+            return error_set(error, SHOAL_PEER_LOST,
+                             "%s was lost while the link to it was measured", peer);
         }
     }
 }
@@ -92,8 +96,9 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static shoal_status median_trip(struct transport *transport, const char *peer, size_t bytes, int count,
-                                link_other_event other, void *context, double *seconds, struct shoal_error *error) {
+static shoal_status median_trip(struct transport *transport, const char *peer, size_t bytes,
+                                int count, link_other_event other, void *context, double *seconds,
+                                struct shoal_error *error) {
     double times[SMALL_COUNT];
     double warm;
     TRY(round_trip(transport, peer, bytes, other, context, &warm, error));
@@ -105,8 +110,9 @@ static shoal_status median_trip(struct transport *transport, const char *peer, s
     return SHOAL_OK;
 }
 
-shoal_status link_measure(struct transport *transport, const char *peer, size_t large_bytes, link_other_event other,
-                          void *context, struct link_figures *out, struct shoal_error *error) {
+shoal_status link_measure(struct transport *transport, const char *peer, size_t large_bytes,
+                          link_other_event other, void *context, struct link_figures *out,
+                          struct shoal_error *error) {
     struct transport_stats stats[3];
     double small, large;
     transport->ops->stats(transport, &stats[0]);
@@ -115,7 +121,8 @@ shoal_status link_measure(struct transport *transport, const char *peer, size_t 
     TRY(median_trip(transport, peer, large_bytes, LARGE_COUNT, other, context, &large, error));
     transport->ops->stats(transport, &stats[2]);
     const double small_cpu = (stats[1].io_cpu_s - stats[0].io_cpu_s) / (2 * (SMALL_COUNT + 1));
-    const double large_cpu = (stats[2].io_cpu_s - stats[1].io_cpu_s) / (LARGE_COUNT + 1) - small_cpu;
+    const double large_cpu =
+        (stats[2].io_cpu_s - stats[1].io_cpu_s) / (LARGE_COUNT + 1) - small_cpu;
     out->alpha_s = small / 2;
     out->beta_s_per_byte = fmax(large - small, 0.0) / (double)large_bytes;
     out->cpu_s_per_message = small_cpu;

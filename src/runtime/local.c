@@ -35,7 +35,8 @@ struct local_cluster {
 
 /* ---- processes ---- */
 
-static shoal_status make_keys(struct cluster *cluster, struct zmq_keypair *owner, struct shoal_error *error) {
+static shoal_status make_keys(struct cluster *cluster, struct zmq_keypair *owner,
+                              struct shoal_error *error) {
     struct local_cluster *local = cluster->local;
     char path[512];
     TRY(file_make_temporary(local->directory, sizeof local->directory, error));
@@ -60,7 +61,8 @@ static shoal_status make_keys(struct cluster *cluster, struct zmq_keypair *owner
     return keys_write_allowed(path, local->allowed, cluster->count + 1, error);
 }
 
-static shoal_status start_process(struct cluster *cluster, uint32_t index, const struct cluster_options *options,
+static shoal_status start_process(struct cluster *cluster, uint32_t index,
+                                  const struct cluster_options *options,
                                   struct shoal_error *error) {
     char self[512], key[512], allow[512], threads[16], memory[32], window[32];
     const char *directory = cluster->local->directory;
@@ -70,21 +72,36 @@ static shoal_status start_process(struct cluster *cluster, uint32_t index, const
     (void)snprintf(threads, sizeof threads, "%d", cluster->threads);
     (void)snprintf(memory, sizeof memory, "%zu", options->memory_limit);
     (void)snprintf(window, sizeof window, "%zu", options->message_bytes);
-    const char *const argv[] = {self,        "node",   "--listen",  "tcp://127.0.0.1:0",
-                                "--name",    cluster->devices[index].name,
-                                "--key",     key,      "--allow",   allow,
-                                "--threads", threads,  "--memory",  memory,
-                                "--isa",     options->isa != NULL ? options->isa : "native",
-                                "--log",     log_enabled(LOG_DEBUG) ? "debug" : "error",
-                                "--message-bytes", window, NULL};
+    const char *const argv[] = {self,
+                                "node",
+                                "--listen",
+                                "tcp://127.0.0.1:0",
+                                "--name",
+                                cluster->devices[index].name,
+                                "--key",
+                                key,
+                                "--allow",
+                                allow,
+                                "--threads",
+                                threads,
+                                "--memory",
+                                memory,
+                                "--isa",
+                                options->isa != NULL ? options->isa : "native",
+                                "--log",
+                                log_enabled(LOG_DEBUG) ? "debug" : "error",
+                                "--message-bytes",
+                                window,
+                                NULL};
     return process_start(argv, NULL, &cluster->local->devices[index].process, error);
 }
 
-static shoal_status await_process(struct cluster *cluster, uint32_t index, struct shoal_error *error) {
+static shoal_status await_process(struct cluster *cluster, uint32_t index,
+                                  struct shoal_error *error) {
     struct cluster_device *device = &cluster->devices[index];
     char line[320];
-    const shoal_status status = process_read_line(&cluster->local->devices[index].process, line, sizeof line,
-                                                  platform_now_ns() + START_NS, error);
+    const shoal_status status = process_read_line(&cluster->local->devices[index].process, line,
+                                                  sizeof line, platform_now_ns() + START_NS, error);
     if (status != SHOAL_OK) {
         return error_wrap(error, status, "%s", device->name);
     }
@@ -126,8 +143,8 @@ static void *run_device(void *argument) {
     return NULL;
 }
 
-static shoal_status start_thread(struct cluster *cluster, uint32_t index, const struct cluster_options *options,
-                                 struct shoal_error *error) {
+static shoal_status start_thread(struct cluster *cluster, uint32_t index,
+                                 const struct cluster_options *options, struct shoal_error *error) {
     struct local_device *device = &cluster->local->devices[index];
     const struct transport_options transport = {.name = cluster->devices[index].name,
                                                 .message_bytes = options->message_bytes};
@@ -142,7 +159,8 @@ static shoal_status start_thread(struct cluster *cluster, uint32_t index, const 
         return error_set(error, SHOAL_NO_MEMORY, "%s: cannot start its thread", node.name);
     }
     device->thread_runs = true;
-    (void)snprintf(cluster->devices[index].address, sizeof cluster->devices[index].address, "inproc://%s", node.name);
+    (void)snprintf(cluster->devices[index].address, sizeof cluster->devices[index].address,
+                   "inproc://%s", node.name);
     (void)snprintf(cluster->devices[index].key, sizeof cluster->devices[index].key, "-");
     return SHOAL_OK;
 }
@@ -153,16 +171,19 @@ static shoal_status start_threads(struct cluster *cluster, const struct cluster_
     for (uint32_t i = 0; i < cluster->count; i++) {
         TRY(start_thread(cluster, i, options, error));
     }
-    const struct transport_options transport = {.name = CLUSTER_OWNER, .message_bytes = options->message_bytes};
+    const struct transport_options transport = {.name = CLUSTER_OWNER,
+                                                .message_bytes = options->message_bytes};
     return inproc_create(cluster->local->hub, &transport, &cluster->transport, error);
 }
 
 /* ---- both ---- */
 
-shoal_status local_start(struct cluster *cluster, const struct cluster_options *options, struct shoal_error *error) {
+shoal_status local_start(struct cluster *cluster, const struct cluster_options *options,
+                         struct shoal_error *error) {
     struct local_cluster *local = mem_calloc(1, sizeof *local);
     cluster->local = local;
-    if (local == NULL || (local->devices = mem_calloc(cluster->count, sizeof *local->devices)) == NULL) {
+    if (local == NULL ||
+        (local->devices = mem_calloc(cluster->count, sizeof *local->devices)) == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for %u devices", cluster->count);
     }
     for (uint32_t i = 0; i < cluster->count; i++) {
@@ -170,7 +191,8 @@ shoal_status local_start(struct cluster *cluster, const struct cluster_options *
         cluster->devices[i].local = &local->devices[i];
         (void)snprintf(cluster->devices[i].name, TRANSPORT_NAME_BYTES, "local-%u", i + 1);
     }
-    return options->in_process ? start_threads(cluster, options, error) : start_processes(cluster, options, error);
+    return options->in_process ? start_threads(cluster, options, error)
+                               : start_processes(cluster, options, error);
 }
 
 void local_stop(struct cluster *cluster) {

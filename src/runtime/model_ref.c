@@ -14,7 +14,8 @@ struct model_ref {
     struct model_config config;
     struct image_preprocess preprocess;
     uint64_t seed;
-    char *path; /* of the weights: absolute, devices may have another working directory; NULL: random */
+    char *path; /* of the weights: absolute, devices may have another working directory; NULL:
+                   random */
 };
 
 /* `directory/name` if it exists. */
@@ -26,13 +27,15 @@ static bool find_file(const char *directory, const char *name, char **out) {
     return absolute != NULL;
 }
 
-static shoal_status open_directory(struct model_ref *ref, const char *directory, struct shoal_error *error) {
+static shoal_status open_directory(struct model_ref *ref, const char *directory,
+                                   struct shoal_error *error) {
     TRY(hf_open(directory, &ref->hf, error));
     ref->config = *hf_config(ref->hf);
     ref->preprocess = *hf_preprocess(ref->hf);
     if (!find_file(directory, "model.safetensors", &ref->path) &&
         !find_file(directory, "model.safetensors.index.json", &ref->path)) {
-        return error_set(error, SHOAL_NOT_FOUND, "%s: no model.safetensors and no model.safetensors.index.json", directory);
+        return error_set(error, SHOAL_NOT_FOUND,
+                         "%s: no model.safetensors and no model.safetensors.index.json", directory);
     }
     return SHOAL_OK;
 }
@@ -50,13 +53,17 @@ static shoal_status open_builtin(struct model_ref *ref, const char *name, const 
 static shoal_status open_model(struct model_ref *ref, const char *model, const char *weights,
                                struct shoal_error *error) {
     if (file_is_directory(model)) {
-        return weights == NULL ? open_directory(ref, model, error)
-                               : error_set(error, SHOAL_USAGE, "--weights goes with a built-in name; %s brings its own", model);
+        return weights == NULL
+                   ? open_directory(ref, model, error)
+                   : error_set(error, SHOAL_USAGE,
+                               "--weights goes with a built-in name; %s brings its own", model);
     }
     const char *dot = strrchr(model, '.');
     if (dot != NULL && strcmp(dot, ".onnx") == 0) {
-        return error_set(error, SHOAL_UNSUPPORTED, "%s: version %s cannot read ONNX files; use the model's Hugging Face directory",
-                         model, SHOAL_VERSION_TEXT);
+        return error_set(
+            error, SHOAL_UNSUPPORTED,
+            "%s: version %s cannot read ONNX files; use the model's Hugging Face directory", model,
+            SHOAL_VERSION_TEXT);
     }
     if (strchr(model, '/') != NULL) {
         return error_set(error, SHOAL_NOT_FOUND, "%s: there is no such directory", model);
@@ -64,8 +71,8 @@ static shoal_status open_model(struct model_ref *ref, const char *model, const c
     return open_builtin(ref, model, weights, error);
 }
 
-shoal_status model_ref_open(const char *model, const char *weights, uint64_t seed, struct model_ref **out,
-                            struct shoal_error *error) {
+shoal_status model_ref_open(const char *model, const char *weights, uint64_t seed,
+                            struct model_ref **out, struct shoal_error *error) {
     struct model_ref *ref = mem_calloc(1, sizeof *ref);
     if (ref == NULL || (ref->name = mem_strdup(model)) == NULL) {
         mem_free(ref);
@@ -78,7 +85,8 @@ shoal_status model_ref_open(const char *model, const char *weights, uint64_t see
         return status;
     }
     if (ref->config.name[0] == '\0') {
-        (void)snprintf(ref->config.name, sizeof ref->config.name, "%s", model_family_name(ref->config.family));
+        (void)snprintf(ref->config.name, sizeof ref->config.name, "%s",
+                       model_family_name(ref->config.family));
     }
     *out = ref;
     return SHOAL_OK;
@@ -117,6 +125,7 @@ const char *model_ref_note(const struct model_ref *ref) {
     if (ref->hf != NULL) {
         return hf_note(ref->hf);
     }
-    return ref->path == NULL ? "random weights from --seed: the answers mean nothing (--weights FILE.safetensors loads trained ones)"
+    return ref->path == NULL ? "random weights from --seed: the answers mean nothing (--weights "
+                               "FILE.safetensors loads trained ones)"
                              : NULL;
 }

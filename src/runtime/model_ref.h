@@ -1,6 +1,6 @@
 /*
- * What MODEL on a command line means: a Hugging Face directory, or a built-in name with weights from a
- * safetensors file or, with a warning, from a seed.
+ * What MODEL on a command line means: a Hugging Face directory, or a built-in name with weights
+ * from a safetensors file or, with a warning, from a seed.
  */
 #ifndef RUNTIME_MODEL_REF_H
 #define RUNTIME_MODEL_REF_H
@@ -12,19 +12,22 @@
 struct model_ref;
 
 /*
- * weights: a safetensors file for a built-in name, or NULL. Errors: NOT_FOUND (neither a directory nor a
- * built-in name; lists these), UNSUPPORTED, those of hf_open, USAGE (--weights with a directory).
+ * weights: a safetensors file for a built-in name, or NULL. Errors: NOT_FOUND (neither a directory
+ * nor a built-in name; lists these), UNSUPPORTED, those of hf_open, USAGE (--weights with a
+ * directory).
  */
-NODISCARD shoal_status model_ref_open(const char *model, const char *weights, uint64_t seed, struct model_ref **out,
-                                      struct shoal_error *error);
+NODISCARD shoal_status model_ref_open(const char *model, const char *weights, uint64_t seed,
+                                      struct model_ref **out, struct shoal_error *error);
 void model_ref_close(struct model_ref *ref); /* NULL allowed */
 
 const struct model_config *model_ref_config(const struct model_ref *ref);
 const struct image_preprocess *model_ref_preprocess(const struct model_ref *ref);
 struct weights_spec model_ref_weights(const struct model_ref *ref);
-const char *model_ref_label(const struct model_ref *ref, uint32_t class_index); /* NULL: none is known */
-const char *model_ref_name(const struct model_ref *ref);                        /* as given */
-/* What the user should be told, or NULL: answers of random weights mean nothing, defaults that were taken. */
+const char *model_ref_label(const struct model_ref *ref,
+                            uint32_t class_index);       /* NULL: none is known */
+const char *model_ref_name(const struct model_ref *ref); /* as given */
+/* What the user should be told, or NULL: answers of random weights mean nothing, defaults that were
+ * taken. */
 const char *model_ref_note(const struct model_ref *ref);
 
 #endif

@@ -11,7 +11,8 @@
 
 #define IDLE_NS (60 * CLOCK_SECOND) /* next() always has a deadline; passing it means nothing */
 
-shoal_status node_create(const struct node_options *options, struct node **out, struct shoal_error *error) {
+shoal_status node_create(const struct node_options *options, struct node **out,
+                         struct shoal_error *error) {
     struct node *node = mem_calloc(1, sizeof *node);
     if (node == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a node");
@@ -58,7 +59,8 @@ static void handle_message(struct node *node, struct transport_message *message)
     node->transport->ops->message_free(node->transport, message);
 }
 
-shoal_status node_handle_event(struct node *node, struct transport_event *event, struct shoal_error *error) {
+shoal_status node_handle_event(struct node *node, struct transport_event *event,
+                               struct shoal_error *error) {
     (void)error;
     switch (event->kind) {
     case TRANSPORT_MESSAGE:
@@ -87,10 +89,12 @@ shoal_status node_run(struct node *node, struct shoal_error *error) {
         const uint64_t start = platform_now_ns();
         struct transport_event event;
         const shoal_status status = node->transport->ops->next(
-            node->transport, blocked ? TRANSPORT_WANT_CONTROL : TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA,
+            node->transport,
+            blocked ? TRANSPORT_WANT_CONTROL : TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA,
             start + IDLE_NS, &event, error);
         if (node->job.started) {
-            *(blocked ? &node->job.blocked_s : &node->job.wait_s) += (double)(platform_now_ns() - start) * 1e-9;
+            *(blocked ? &node->job.blocked_s : &node->job.wait_s) +=
+                (double)(platform_now_ns() - start) * 1e-9;
         }
         if (status == SHOAL_TIMEOUT) {
             continue;

@@ -17,12 +17,13 @@ struct node_job {
     int64_t batch;
     char owner[TRANSPORT_NAME_BYTES], previous[TRANSPORT_NAME_BYTES], next[TRANSPORT_NAME_BYTES];
 
-    bool waits_for_next;  /* prepare is answered when the next device is up */
+    bool waits_for_next; /* prepare is answered when the next device is up */
     uint64_t prepare_id;
     bool failed; /* said so to the owner; drops what still arrives */
 
     struct transport_message *output; /* waits for the next device's credit */
-    uint64_t done;                    /* microbatches sent on; the next one expected is done, or done + 1 with output waiting */
+    uint64_t done; /* microbatches sent on; the next one expected is done, or done + 1 with output
+                      waiting */
 
     bool started;
     double compute_s, compute_cpu_s, copy_s, wait_s, blocked_s;
@@ -44,7 +45,8 @@ struct node {
 void node_handle_request(struct node *node, const char *peer, const struct wire_message *message);
 
 /* node_job.c */
-void node_job_data(struct node *node, struct transport_message *message, const struct wire_message *decoded);
+void node_job_data(struct node *node, struct transport_message *message,
+                   const struct wire_message *decoded);
 void node_job_try_output(struct node *node);
 void node_job_peer_up(struct node *node, const char *peer);
 void node_job_peer_lost(struct node *node, const char *peer, const char *reason);

@@ -18,8 +18,9 @@ void node_job_fail(struct node *node, const struct shoal_error *error) {
     log_error("job %llu: %s", (unsigned long long)job->id, error->text);
     job->failed = true;
     struct shoal_error ignored;
-    json_t *event = json_pack("{s:s, s:I, s:s%, s:s}", "event", "failed", "job", (json_int_t)job->id, "text",
-                              error->text, strlen(error->text), "status", shoal_status_text(error->code));
+    json_t *event =
+        json_pack("{s:s, s:I, s:s%, s:s}", "event", "failed", "job", (json_int_t)job->id, "text",
+                  error->text, strlen(error->text), "status", shoal_status_text(error->code));
     if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
         log_debug("the owner could not be told: %s", ignored.text);
     }
@@ -31,7 +32,8 @@ void node_job_try_output(struct node *node) {
         return;
     }
     struct shoal_error error;
-    const shoal_status status = node->transport->ops->send(node->transport, job->next, job->output, &error);
+    const shoal_status status =
+        node->transport->ops->send(node->transport, job->next, job->output, &error);
     if (status == SHOAL_BUSY) {
         return; /* TRANSPORT_WRITABLE brings us back */
     }
@@ -54,8 +56,9 @@ void node_job_try_output(struct node *node) {
 }
 
 /* The results' message, ready to be sent. */
-static shoal_status make_output(struct node *node, const struct wire_header *in, const struct tensor *tensors,
-                                uint32_t count, struct shoal_error *error) {
+static shoal_status make_output(struct node *node, const struct wire_header *in,
+                                const struct tensor *tensors, uint32_t count,
+                                struct shoal_error *error) {
     struct node_job *job = &node->job;
     struct wire_header header = *in;
     header.kind = job->index + 1 == job->count ? WIRE_RESULT : WIRE_ACTIVATION;
@@ -66,8 +69,8 @@ static shoal_status make_output(struct node *node, const struct wire_header *in,
     size_t size, used;
     TRY(wire_size(tensors, count, 0, &size, error));
     TRY(node->transport->ops->message_new(node->transport, size, &job->output, error));
-    const shoal_status status =
-        wire_encode(&header, tensors, NULL, job->output->data, job->output->capacity, NULL, &used, error);
+    const shoal_status status = wire_encode(&header, tensors, NULL, job->output->data,
+                                            job->output->capacity, NULL, &used, error);
     if (status != SHOAL_OK) {
         node->transport->ops->message_free(node->transport, job->output);
         job->output = NULL;
@@ -86,14 +89,17 @@ static void mark_start(struct node *node) {
     job->start_io_cpu_s = stats.io_cpu_s;
 }
 
-/* Stale: of another job or generation, or from another than the previous device. Said once at debug level, dropped. */
-static bool is_ours(const struct node_job *job, const char *peer, const struct wire_header *header) {
+/* Stale: of another job or generation, or from another than the previous device. Said once at debug
+ * level, dropped. */
+static bool is_ours(const struct node_job *job, const char *peer,
+                    const struct wire_header *header) {
     return job->stage != NULL && !job->failed && header->job == job->id &&
            header->generation == job->generation && header->to_stage == job->index &&
            strcmp(peer, job->previous) == 0;
 }
 
-void node_job_data(struct node *node, struct transport_message *message, const struct wire_message *decoded) {
+void node_job_data(struct node *node, struct transport_message *message,
+                   const struct wire_message *decoded) {
     struct node_job *job = &node->job;
     if (!is_ours(job, message->peer, &decoded->header)) {
         log_debug("dropped a stale activation of %s (job %llu, generation %u)", message->peer,
@@ -104,9 +110,10 @@ void node_job_data(struct node *node, struct transport_message *message, const s
     shoal_status status = SHOAL_OK;
     if (decoded->header.microbatch != job->done || decoded->header.items == 0 ||
         decoded->header.items > (uint64_t)job->batch) {
-        status = error_set(&error, SHOAL_PROTOCOL, "%s sent microbatch %llu with %u items, expected was microbatch %llu",
-                           message->peer, (unsigned long long)decoded->header.microbatch, decoded->header.items,
-                           (unsigned long long)job->done);
+        status = error_set(&error, SHOAL_PROTOCOL,
+                           "%s sent microbatch %llu with %u items, expected was microbatch %llu",
+                           message->peer, (unsigned long long)decoded->header.microbatch,
+                           decoded->header.items, (unsigned long long)job->done);
     }
     if (!job->started) {
         mark_start(node);
@@ -140,9 +147,10 @@ void node_job_peer_up(struct node *node, const char *peer) {
     job->waits_for_next = false;
     struct executor_memory memory;
     stage_memory_get(job->stage, &memory);
-    json_t *reply = json_pack("{s:I, s:b, s:I, s:I, s:I}", "id", (json_int_t)job->prepare_id, "ok", 1, "weights_bytes",
-                              (json_int_t)memory.weights_bytes, "slot_bytes", (json_int_t)memory.slot_bytes,
-                              "scratch_bytes", (json_int_t)memory.scratch_bytes);
+    json_t *reply =
+        json_pack("{s:I, s:b, s:I, s:I, s:I}", "id", (json_int_t)job->prepare_id, "ok", 1,
+                  "weights_bytes", (json_int_t)memory.weights_bytes, "slot_bytes",
+                  (json_int_t)memory.slot_bytes, "scratch_bytes", (json_int_t)memory.scratch_bytes);
     struct shoal_error error;
     if (control_send(node->transport, job->owner, WIRE_REPLY, reply, &error) != SHOAL_OK) {
         log_warn("the owner could not be told that the stage is ready: %s", error.text);
@@ -161,8 +169,8 @@ void node_job_peer_lost(struct node *node, const char *peer, const char *reason)
     }
     if (strcmp(peer, job->next) == 0 || strcmp(peer, job->previous) == 0) {
         struct shoal_error ignored;
-        json_t *event = json_pack("{s:s, s:I, s:s, s:s}", "event", "lost", "job", (json_int_t)job->id, "peer", peer,
-                                  "text", reason);
+        json_t *event = json_pack("{s:s, s:I, s:s, s:s}", "event", "lost", "job",
+                                  (json_int_t)job->id, "peer", peer, "text", reason);
         if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
             log_debug("the owner could not be told: %s", ignored.text);
         }

@@ -26,7 +26,8 @@ struct call {
     json_t *reply;
 };
 
-static shoal_status reply_or_out_of_memory(struct call *call, json_t *reply, struct shoal_error *error) {
+static shoal_status reply_or_out_of_memory(struct call *call, json_t *reply,
+                                           struct shoal_error *error) {
     call->reply = reply;
     return reply != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "no memory for an answer");
 }
@@ -37,12 +38,14 @@ static shoal_status call_info(struct call *call, struct shoal_error *error) {
     (void)gethostname(host, sizeof host - 1);
     return reply_or_out_of_memory(
         call,
-        json_pack("{s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b}", "id", (json_int_t)call->id,
-                  "ok", 1, "name", options->name, "version", SHOAL_VERSION_TEXT, "host", host, "cpu",
-                  cpu_model_name(), "isa", isa_name(isa_current()), "libraries", kernel_libraries(), "cores",
+        json_pack("{s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b}", "id",
+                  (json_int_t)call->id, "ok", 1, "name", options->name, "version",
+                  SHOAL_VERSION_TEXT, "host", host, "cpu", cpu_model_name(), "isa",
+                  isa_name(isa_current()), "libraries", kernel_libraries(), "cores",
                   cpu_usable_cores(), "threads", options->threads, "memory_limit",
-                  (json_int_t)options->memory_limit, "memory_available", (json_int_t)memory_available_bytes(),
-                  "resident_bytes", (json_int_t)call->node->start_resident_bytes, "shared_process",
+                  (json_int_t)options->memory_limit, "memory_available",
+                  (json_int_t)memory_available_bytes(), "resident_bytes",
+                  (json_int_t)call->node->start_resident_bytes, "shared_process",
                   (int)options->shared_process),
         error);
 }
@@ -58,19 +61,23 @@ static shoal_status read_model(const struct call *call, struct model_config *mod
 
 static shoal_status refuse_while_busy(const struct call *call, struct shoal_error *error) {
     if (call->node->measuring || call->node->job.stage != NULL) {
-        return error_set(error, SHOAL_BUSY, "busy with %s", call->node->measuring ? "a measurement" : "a job");
+        return error_set(error, SHOAL_BUSY, "busy with %s",
+                         call->node->measuring ? "a measurement" : "a job");
     }
     return SHOAL_OK;
 }
 
-static shoal_status choose(struct call *call, const struct graph *graph, int64_t batch, struct shoal_error *error) {
+static shoal_status choose(struct call *call, const struct graph *graph, int64_t batch,
+                           struct shoal_error *error) {
     struct kernel_choice *choice;
     TRY(kernel_choice_create(&choice, error));
     shoal_status status = profile_choose(graph, batch, call->node->options.threads, choice, error);
     if (status == SHOAL_OK) {
         json_t *document = choice_to_json(choice, NULL);
         status = reply_or_out_of_memory(
-            call, json_pack("{s:I, s:b, s:o}", "id", (json_int_t)call->id, "ok", 1, "choice", document), error);
+            call,
+            json_pack("{s:I, s:b, s:o}", "id", (json_int_t)call->id, "ok", 1, "choice", document),
+            error);
     }
     kernel_choice_destroy(choice);
     return status;
@@ -92,9 +99,10 @@ static json_t *segments_to_json(const struct profile_segment *segments, uint32_t
     json_t *list = json_array();
     for (uint32_t i = 0; list != NULL && i < count; i++) {
         const struct profile_segment *s = &segments[i];
-        if (json_array_append_new(list, json_pack("[f,I,I,I,I]", s->seconds, (json_int_t)s->weights_bytes,
-                                                  (json_int_t)s->slot_bytes, (json_int_t)s->scratch_bytes,
-                                                  (json_int_t)s->load_extra_bytes)) != 0) {
+        if (json_array_append_new(list,
+                                  json_pack("[f,I,I,I,I]", s->seconds, (json_int_t)s->weights_bytes,
+                                            (json_int_t)s->slot_bytes, (json_int_t)s->scratch_bytes,
+                                            (json_int_t)s->load_extra_bytes)) != 0) {
             json_decref(list);
             list = NULL;
         }
@@ -102,7 +110,8 @@ static json_t *segments_to_json(const struct profile_segment *segments, uint32_t
     return list;
 }
 
-static shoal_status profile(struct call *call, const struct profile_options *options, struct shoal_error *error) {
+static shoal_status profile(struct call *call, const struct profile_options *options,
+                            struct shoal_error *error) {
     const uint32_t count = graph_segment_count(options->graph);
     struct profile_segment *segments = mem_calloc(count, sizeof *segments);
     if (segments == NULL) {
@@ -111,11 +120,12 @@ static shoal_status profile(struct call *call, const struct profile_options *opt
     size_t library_bytes = 0;
     shoal_status status = profile_measure(options, segments, &library_bytes, error);
     if (status == SHOAL_OK) {
-        status = reply_or_out_of_memory(call,
-                                        json_pack("{s:I, s:b, s:o, s:I}", "id", (json_int_t)call->id, "ok", 1,
-                                                  "segments", segments_to_json(segments, count), "library_bytes",
-                                                  (json_int_t)library_bytes),
-                                        error);
+        status =
+            reply_or_out_of_memory(call,
+                                   json_pack("{s:I, s:b, s:o, s:I}", "id", (json_int_t)call->id,
+                                             "ok", 1, "segments", segments_to_json(segments, count),
+                                             "library_bytes", (json_int_t)library_bytes),
+                                   error);
     }
     mem_free(segments);
     return status;
@@ -133,8 +143,10 @@ static shoal_status call_profile(struct call *call, struct shoal_error *error) {
     struct graph *graph = NULL;
     shoal_status status = model_build(&model, &graph, error);
     if (status == SHOAL_OK) {
-        const struct profile_options options = {
-            .graph = graph, .batch = batch, .threads = call->node->options.threads, .choice = choice};
+        const struct profile_options options = {.graph = graph,
+                                                .batch = batch,
+                                                .threads = call->node->options.threads,
+                                                .choice = choice};
         call->node->measuring = true;
         status = profile(call, &options, error);
         call->node->measuring = false;
@@ -145,7 +157,8 @@ static shoal_status call_profile(struct call *call, struct shoal_error *error) {
 }
 
 /* Dials the peer named in a request's "peer", "address", "key" unless it is connected. */
-static shoal_status dial(struct call *call, const char *peer, const json_t *request, struct shoal_error *error) {
+static shoal_status dial(struct call *call, const char *peer, const json_t *request,
+                         struct shoal_error *error) {
     const char *address, *key;
     TRY(control_text(request, "address", 256, &address, error));
     TRY(control_text(request, "key", 64, &key, error));
@@ -154,7 +167,8 @@ static shoal_status dial(struct call *call, const char *peer, const json_t *requ
     return status == SHOAL_BUSY ? SHOAL_OK : status;
 }
 
-static shoal_status on_other_event(void *context, struct transport_event *event, struct shoal_error *error) {
+static shoal_status on_other_event(void *context, struct transport_event *event,
+                                   struct shoal_error *error) {
     return node_handle_event(context, event, error);
 }
 
@@ -169,20 +183,21 @@ static shoal_status call_link(struct call *call, struct shoal_error *error) {
     }
     struct link_figures figures;
     call->node->measuring = true;
-    const shoal_status status =
-        link_measure(call->node->transport, peer, (size_t)bytes, on_other_event, call->node, &figures, error);
+    const shoal_status status = link_measure(call->node->transport, peer, (size_t)bytes,
+                                             on_other_event, call->node, &figures, error);
     call->node->measuring = false;
     TRY(status);
     return reply_or_out_of_memory(
         call,
-        json_pack("{s:I, s:b, s:f, s:f, s:f, s:f}", "id", (json_int_t)call->id, "ok", 1, "alpha_s", figures.alpha_s,
-                  "beta_s_per_byte", figures.beta_s_per_byte, "cpu_s_per_message", figures.cpu_s_per_message,
-                  "cpu_s_per_byte", figures.cpu_s_per_byte),
+        json_pack("{s:I, s:b, s:f, s:f, s:f, s:f}", "id", (json_int_t)call->id, "ok", 1, "alpha_s",
+                  figures.alpha_s, "beta_s_per_byte", figures.beta_s_per_byte, "cpu_s_per_message",
+                  figures.cpu_s_per_message, "cpu_s_per_byte", figures.cpu_s_per_byte),
         error);
 }
 
 /* {"seed": n} or {"path": TEXT}, borrowed from the request. */
-static shoal_status read_weights(const json_t *request, struct weights_spec *out, struct shoal_error *error) {
+static shoal_status read_weights(const json_t *request, struct weights_spec *out,
+                                 struct shoal_error *error) {
     const json_t *weights;
     TRY(control_object(request, "weights", &weights, error));
     if (json_object_get(weights, "seed") != NULL) {
@@ -225,10 +240,11 @@ static shoal_status make_stage(struct call *call, struct node_job *job, struct s
 }
 
 /*
- * Fills the message pool with what the run will have underway at most, so that the step path allocates nothing: the credit
- * window arriving and leaving, one being read, one being made.
+ * Fills the message pool with what the run will have underway at most, so that the step path
+ * allocates nothing: the credit window arriving and leaving, one being read, one being made.
  */
-static shoal_status warm_pool(struct transport *transport, size_t bytes, struct shoal_error *error) {
+static shoal_status warm_pool(struct transport *transport, size_t bytes,
+                              struct shoal_error *error) {
     enum { UNDERWAY = 4 };
     struct transport_message *messages[UNDERWAY] = {NULL};
     shoal_status status = SHOAL_OK;
@@ -241,7 +257,8 @@ static shoal_status warm_pool(struct transport *transport, size_t bytes, struct 
     return status;
 }
 
-static shoal_status prepare_messages(struct call *call, const struct stage *stage, struct shoal_error *error) {
+static shoal_status prepare_messages(struct call *call, const struct stage *stage,
+                                     struct shoal_error *error) {
     size_t in, out;
     TRY(stage_message_bytes(stage, &in, &out, error));
     TRY(warm_pool(call->node->transport, in, error));
@@ -316,8 +333,8 @@ static shoal_status check_owner(const struct call *call, struct shoal_error *err
 static shoal_status call_progress(struct call *call, struct shoal_error *error) {
     TRY(check_owner(call, error));
     return reply_or_out_of_memory(call,
-                                  json_pack("{s:I, s:b, s:I}", "id", (json_int_t)call->id, "ok", 1, "done",
-                                            (json_int_t)call->node->job.done),
+                                  json_pack("{s:I, s:b, s:I}", "id", (json_int_t)call->id, "ok", 1,
+                                            "done", (json_int_t)call->node->job.done),
                                   error);
 }
 
@@ -332,31 +349,36 @@ static shoal_status call_report(struct call *call, struct shoal_error *error) {
     (void)transport->ops->peer_stats(transport, job->next, &out);
     const double cpu_s = job->started ? platform_process_cpu_s() - job->start_cpu_s : 0.0;
     const double io_cpu_s = job->started ? all.io_cpu_s - job->start_io_cpu_s : 0.0;
-    const uint64_t allocations = job->done >= 2 ? mem_allocation_count() - job->steady_allocations : 0;
+    const uint64_t allocations =
+        job->done >= 2 ? mem_allocation_count() - job->steady_allocations : 0;
     return reply_or_out_of_memory(
         call,
-        json_pack("{s:I, s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I}", "id",
-                  (json_int_t)call->id, "ok", 1, "done", (json_int_t)job->done, "compute_s", job->compute_s,
-                  "compute_cpu_s", job->compute_cpu_s, "copy_s", job->copy_s, "wait_s", job->wait_s, "blocked_s",
-                  job->blocked_s, "receive_s", in.receive_s, "send_s", out.send_s, "io_cpu_s", io_cpu_s, "cpu_s",
-                  cpu_s, "peak_memory_bytes", (json_int_t)memory_resident_peak(), "bytes_received",
-                  (json_int_t)in.bytes_received, "bytes_sent", (json_int_t)out.bytes_sent, "pool_bytes",
-                  (json_int_t)all.pool_peak_bytes, "steady_allocations", (json_int_t)allocations),
+        json_pack(
+            "{s:I, s:b, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I}",
+            "id", (json_int_t)call->id, "ok", 1, "done", (json_int_t)job->done, "compute_s",
+            job->compute_s, "compute_cpu_s", job->compute_cpu_s, "copy_s", job->copy_s, "wait_s",
+            job->wait_s, "blocked_s", job->blocked_s, "receive_s", in.receive_s, "send_s",
+            out.send_s, "io_cpu_s", io_cpu_s, "cpu_s", cpu_s, "peak_memory_bytes",
+            (json_int_t)memory_resident_peak(), "bytes_received", (json_int_t)in.bytes_received,
+            "bytes_sent", (json_int_t)out.bytes_sent, "pool_bytes", (json_int_t)all.pool_peak_bytes,
+            "steady_allocations", (json_int_t)allocations),
         error);
 }
 
 static shoal_status call_stop(struct call *call, struct shoal_error *error) {
     TRY(check_owner(call, error));
     node_job_drop(call->node);
-    return reply_or_out_of_memory(call, json_pack("{s:I, s:b}", "id", (json_int_t)call->id, "ok", 1), error);
+    return reply_or_out_of_memory(
+        call, json_pack("{s:I, s:b}", "id", (json_int_t)call->id, "ok", 1), error);
 }
 
 static const struct {
     const char *name;
     shoal_status (*handle)(struct call *call, struct shoal_error *error);
 } calls[] = {
-    {"info", call_info},       {"choose", call_choose},     {"profile", call_profile}, {"link", call_link},
-    {"prepare", call_prepare}, {"progress", call_progress}, {"report", call_report},   {"stop", call_stop},
+    {"info", call_info},     {"choose", call_choose},   {"profile", call_profile},
+    {"link", call_link},     {"prepare", call_prepare}, {"progress", call_progress},
+    {"report", call_report}, {"stop", call_stop},
 };
 
 static shoal_status dispatch(struct call *call, struct shoal_error *error) {
@@ -367,7 +389,8 @@ static shoal_status dispatch(struct call *call, struct shoal_error *error) {
             return calls[i].handle(call, error);
         }
     }
-    return error_set(error, SHOAL_UNSUPPORTED, "version %s knows no call '%s'", SHOAL_VERSION_TEXT, name);
+    return error_set(error, SHOAL_UNSUPPORTED, "version %s knows no call '%s'", SHOAL_VERSION_TEXT,
+                     name);
 }
 
 void node_handle_request(struct node *node, const char *peer, const struct wire_message *message) {
@@ -389,7 +412,8 @@ void node_handle_request(struct node *node, const char *peer, const struct wire_
         json_decref(call.reply);
         call.reply = control_refusal(call.id, &error);
     }
-    if (call.reply != NULL && control_send(node->transport, peer, WIRE_REPLY, call.reply, &error) != SHOAL_OK) {
+    if (call.reply != NULL &&
+        control_send(node->transport, peer, WIRE_REPLY, call.reply, &error) != SHOAL_OK) {
         log_debug("%s gets no answer: %s", peer, error.text);
     }
     json_decref(request);

@@ -1,4 +1,5 @@
-/* A node over the in-process transport: what it answers, what it refuses, what it drops. ThreadSanitizer runs this. */
+/* A node over the in-process transport: what it answers, what it refuses, what it drops.
+ * ThreadSanitizer runs this. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,8 +41,8 @@ static struct transport *make_peer(struct inproc_hub *hub, const char *name) {
 }
 
 static void next_event(struct transport *t, struct transport_event *event) {
-    assert_int_equal(t->ops->next(t, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA, platform_now_ns() + 60 * CLOCK_SECOND,
-                                  event, NULL),
+    assert_int_equal(t->ops->next(t, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA,
+                                  platform_now_ns() + 60 * CLOCK_SECOND, event, NULL),
                      SHOAL_OK);
 }
 
@@ -60,8 +61,11 @@ static int setup_limited(void **state, size_t memory_limit) {
     f->device = make_peer(f->hub, "device");
     f->owner = make_peer(f->hub, "owner");
     f->other = make_peer(f->hub, "other");
-    const struct node_options options = {
-        .name = "device", .transport = f->device, .threads = 1, .memory_limit = memory_limit, .shared_process = true};
+    const struct node_options options = {.name = "device",
+                                         .transport = f->device,
+                                         .threads = 1,
+                                         .memory_limit = memory_limit,
+                                         .shared_process = true};
     assert_int_equal(node_create(&options, &f->node, NULL), SHOAL_OK);
     assert_int_equal(pthread_create(&f->thread, NULL, run_node, f->node), 0);
     dial(f->owner);
@@ -140,19 +144,24 @@ static void assert_ok(json_t *reply) {
 }
 
 static json_t *prepare_request(const struct fixture *f) {
-    return json_pack("{s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:{s:i}, s:{s:s, s:{}}}", "id", 5, "call",
-                     "prepare", "job", 77, "generation", 1, "stage", 0, "stages", 1, "first", 1, "last", 12, "batch", 2,
-                     "previous", "owner", "next", "owner", "model", f->model, "weights", "seed", 1, "choice", "default",
-                     "reference", "ops");
+    return json_pack(
+        "{s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:s, s:{s:i}, s:{s:s, s:{}}}",
+        "id", 5, "call", "prepare", "job", 77, "generation", 1, "stage", 0, "stages", 1, "first", 1,
+        "last", 12, "batch", 2, "previous", "owner", "next", "owner", "model", f->model, "weights",
+        "seed", 1, "choice", "default", "reference", "ops");
 }
 
 static void unknown_and_malformed_requests_are_refused(void **state) {
     struct fixture *f = *state;
-    assert_refused(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "fly")), "UNSUPPORTED", "fly");
+    assert_refused(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "fly")), "UNSUPPORTED",
+                   "fly");
     assert_refused(ask(f->owner, json_pack("{s:i}", "id", 1)), "PROTOCOL", "'call'");
-    assert_refused(ask(f->owner, json_pack("{s:s, s:s}", "id", "one", "call", "info")), "PROTOCOL", "'id'");
-    assert_refused(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "report")), "NOT_FOUND", "no job");
-    assert_refused(ask(f->owner, json_pack("{s:i, s:s, s:s, s:i}", "id", 1, "call", "choose", "model", "{", "batch", 1)),
+    assert_refused(ask(f->owner, json_pack("{s:s, s:s}", "id", "one", "call", "info")), "PROTOCOL",
+                   "'id'");
+    assert_refused(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "report")), "NOT_FOUND",
+                   "no job");
+    assert_refused(ask(f->owner, json_pack("{s:i, s:s, s:s, s:i}", "id", 1, "call", "choose",
+                                           "model", "{", "batch", 1)),
                    "CORRUPT", "");
     json_t *request = prepare_request(f);
     assert_int_equal(json_object_set_new(request, "first", json_integer(13)), 0);
@@ -161,13 +170,15 @@ static void unknown_and_malformed_requests_are_refused(void **state) {
     request = prepare_request(f);
     assert_int_equal(json_object_set_new(request, "batch", json_integer(INT32_MAX)), 0);
     assert_refused(ask(f->owner, request), "PROTOCOL", "'batch'");
-    assert_ok(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "info"))); /* and it lives on */
+    assert_ok(
+        ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "info"))); /* and it lives on */
 }
 
 static void a_job_belongs_to_its_owner(void **state) {
     struct fixture *f = *state;
     assert_ok(ask(f->owner, prepare_request(f)));
-    assert_refused(ask(f->other, json_pack("{s:i, s:s}", "id", 1, "call", "stop")), "DENIED", "owner");
+    assert_refused(ask(f->other, json_pack("{s:i, s:s}", "id", 1, "call", "stop")), "DENIED",
+                   "owner");
     assert_refused(ask(f->other, prepare_request(f)), "BUSY", "job");
     assert_ok(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "progress")));
     assert_ok(ask(f->owner, json_pack("{s:i, s:s}", "id", 1, "call", "stop")));
@@ -184,9 +195,11 @@ static void a_job_is_dropped_when_its_owner_leaves(void **state) {
     assert_ok(ask(f->owner, prepare_request(f)));
     f->owner->ops->destroy(f->owner);
     json_t *reply;
-    for (int i = 0; i < 1000; i++) { /* the other's prepare is accepted as soon as the owner's departure is known */
+    for (int i = 0; i < 1000;
+         i++) { /* the other's prepare is accepted as soon as the owner's departure is known */
         reply = ask(f->other, json_pack("{s:i, s:s}", "id", 1, "call", "progress"));
-        const bool gone = strcmp(json_string_value(json_object_get(reply, "status")), "NOT_FOUND") == 0;
+        const bool gone =
+            strcmp(json_string_value(json_object_get(reply, "status")), "NOT_FOUND") == 0;
         json_decref(reply);
         if (gone) {
             f->owner = make_peer(f->hub, "owner");
@@ -197,8 +210,8 @@ static void a_job_is_dropped_when_its_owner_leaves(void **state) {
     fail_msg("the job is still there");
 }
 
-static void send_item(struct transport *from, uint64_t job, uint32_t generation, uint64_t microbatch, uint32_t items,
-                      int64_t size) {
+static void send_item(struct transport *from, uint64_t job, uint32_t generation,
+                      uint64_t microbatch, uint32_t items, int64_t size) {
     const struct tensor tensor = {.dtype = DTYPE_F32, .shape = SHAPE(2, size, size, 3)};
     const struct wire_header header = {.kind = WIRE_ACTIVATION,
                                        .job = job,
@@ -211,7 +224,9 @@ static void send_item(struct transport *from, uint64_t job, uint32_t generation,
     void *payload;
     assert_int_equal(wire_size(&tensor, 1, 0, &bytes, NULL), SHOAL_OK);
     assert_int_equal(from->ops->message_new(from, bytes, &message, NULL), SHOAL_OK);
-    assert_int_equal(wire_encode(&header, &tensor, NULL, message->data, message->capacity, &payload, &used, NULL), SHOAL_OK);
+    assert_int_equal(wire_encode(&header, &tensor, NULL, message->data, message->capacity, &payload,
+                                 &used, NULL),
+                     SHOAL_OK);
     memset(payload, 0, 2 * (size_t)(size * size) * 3 * sizeof(float));
     message->size = used;
     while (from->ops->send(from, "device", message, NULL) == SHOAL_BUSY) {
@@ -231,9 +246,9 @@ static int64_t progress(struct fixture *f) {
 static void stale_and_foreign_activations_are_dropped(void **state) {
     struct fixture *f = *state;
     assert_ok(ask(f->owner, prepare_request(f)));
-    send_item(f->owner, 76, 1, 0, 2, 32);  /* another job */
-    send_item(f->owner, 77, 0, 0, 2, 32);  /* an older placement */
-    send_item(f->other, 77, 1, 0, 2, 32);  /* another sender than the previous device */
+    send_item(f->owner, 76, 1, 0, 2, 32); /* another job */
+    send_item(f->owner, 77, 0, 0, 2, 32); /* an older placement */
+    send_item(f->other, 77, 1, 0, 2, 32); /* another sender than the previous device */
     assert_int_equal(progress(f), 0);
     send_item(f->owner, 77, 1, 0, 2, 32);
     struct transport_event event;
@@ -241,7 +256,8 @@ static void stale_and_foreign_activations_are_dropped(void **state) {
         next_event(f->owner, &event);
     } while (event.kind != TRANSPORT_MESSAGE);
     struct wire_message message;
-    assert_int_equal(wire_decode(event.message->data, event.message->size, &message, NULL), SHOAL_OK);
+    assert_int_equal(wire_decode(event.message->data, event.message->size, &message, NULL),
+                     SHOAL_OK);
     assert_int_equal(message.header.kind, WIRE_RESULT);
     assert_int_equal(message.header.microbatch, 0);
     f->owner->ops->message_free(f->owner, event.message);
@@ -256,7 +272,8 @@ static void expect_failure(struct fixture *f, const char *word) {
     do {
         next_event(f->owner, &event);
     } while (event.kind != TRANSPORT_MESSAGE);
-    assert_int_equal(wire_decode(event.message->data, event.message->size, &message, NULL), SHOAL_OK);
+    assert_int_equal(wire_decode(event.message->data, event.message->size, &message, NULL),
+                     SHOAL_OK);
     assert_int_equal(message.header.kind, WIRE_EVENT);
     assert_int_equal(control_parse(&message, &document, NULL), SHOAL_OK);
     assert_non_null(strstr(json_string_value(json_object_get(document, "text")), word));
@@ -288,14 +305,17 @@ static void more_items_than_the_microbatch_holds_fail_the_job(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(unknown_and_malformed_requests_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(unknown_and_malformed_requests_are_refused, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_job_belongs_to_its_owner, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stage_beyond_the_memory_limit_is_refused_with_the_figures, setup_small, teardown),
+        cmocka_unit_test_setup_teardown(a_stage_beyond_the_memory_limit_is_refused_with_the_figures,
+                                        setup_small, teardown),
         cmocka_unit_test_setup_teardown(a_job_is_dropped_when_its_owner_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(stale_and_foreign_activations_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gap_in_the_microbatches_fails_the_job, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tensor_of_another_shape_fails_the_job, setup, teardown),
-        cmocka_unit_test_setup_teardown(more_items_than_the_microbatch_holds_fail_the_job, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_items_than_the_microbatch_holds_fail_the_job, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,8 +17,8 @@
 #define LINK_NS (120 * CLOCK_SECOND)
 #define TEXT_BYTES 4096
 /*
- * Copies of a message that a stage may hold at once: the credit window of two arriving (each while it is
- * decrypted held twice), the one that is made, and two leaving.
+ * Copies of a message that a stage may hold at once: the credit window of two arriving (each while
+ * it is decrypted held twice), the one that is made, and two leaving.
  */
 #define MESSAGES_IN 4
 #define MESSAGES_OUT 4
@@ -41,12 +41,14 @@ static uint32_t device_count(const struct planning *planning) {
 }
 
 static const char *info_text(const struct planning *planning, uint32_t device, const char *key) {
-    const char *text = json_string_value(json_object_get(planning->options.cluster->devices[device].info, key));
+    const char *text =
+        json_string_value(json_object_get(planning->options.cluster->devices[device].info, key));
     return text != NULL ? text : "?";
 }
 
 static int64_t info_integer(const struct planning *planning, uint32_t device, const char *key) {
-    return json_integer_value(json_object_get(planning->options.cluster->devices[device].info, key));
+    return json_integer_value(
+        json_object_get(planning->options.cluster->devices[device].info, key));
 }
 
 static void say(const struct planning *planning, const char *what) {
@@ -63,7 +65,8 @@ static json_t *look_up(const struct planning *planning, const char *key) {
     if (planning->options.store == NULL || planning->options.measure_again) {
         return NULL;
     }
-    const shoal_status status = store_profile_get(planning->options.store, key, &text, NULL, &error);
+    const shoal_status status =
+        store_profile_get(planning->options.store, key, &text, NULL, &error);
     if (status != SHOAL_OK) {
         if (status != SHOAL_NOT_FOUND) {
             log_warn("%s; measuring again", error.text);
@@ -81,7 +84,8 @@ static json_t *look_up(const struct planning *planning, const char *key) {
 static void keep(const struct planning *planning, const char *key, const json_t *document) {
     struct shoal_error error;
     char *text = planning->options.store != NULL ? json_dumps(document, JSON_COMPACT) : NULL;
-    if (text != NULL && store_profile_put(planning->options.store, key, text, (int64_t)time(NULL), &error) != SHOAL_OK) {
+    if (text != NULL && store_profile_put(planning->options.store, key, text, (int64_t)time(NULL),
+                                          &error) != SHOAL_OK) {
         log_warn("a profile could not be kept: %s", error.text);
     }
     free(text);
@@ -98,18 +102,22 @@ static void device_text(const struct planning *planning, uint32_t device, char t
 }
 
 static json_t *model_request(const struct planning *planning, const char *call, const char *model) {
-    return json_pack("{s:s, s:s, s:I}", "call", call, "model", model, "batch", (json_int_t)planning->options.batch);
+    return json_pack("{s:s, s:s, s:I}", "call", call, "model", model, "batch",
+                     (json_int_t)planning->options.batch);
 }
 
 /* `auto`: the first device's measurements decide for all, so that all compute the same bits. */
-static shoal_status find_choice(struct planning *planning, const char *model, struct shoal_error *error) {
+static shoal_status find_choice(struct planning *planning, const char *model,
+                                struct shoal_error *error) {
     if (strcmp(planning->options.kernels, "auto") != 0) {
         planning->choice = json_pack("{s:s, s:{}}", "default", planning->options.kernels, "ops");
-        return planning->choice != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "no memory for a plan");
+        return planning->choice != NULL ? SHOAL_OK
+                                        : error_set(error, SHOAL_NO_MEMORY, "no memory for a plan");
     }
     char device[TEXT_BYTES], key[3 * TEXT_BYTES];
     device_text(planning, 0, device);
-    (void)snprintf(key, sizeof key, "choice 1; %s; batch %lld; model %s", device, (long long)planning->options.batch, model);
+    (void)snprintf(key, sizeof key, "choice 1; %s; batch %lld; model %s", device,
+                   (long long)planning->options.batch, model);
     planning->choice = look_up(planning, key);
     if (planning->choice != NULL) {
         return SHOAL_OK;
@@ -117,7 +125,8 @@ static shoal_status find_choice(struct planning *planning, const char *model, st
     say(planning, "choosing kernels");
     planning->measured = true;
     const json_t *reply, *choice;
-    TRY(cluster_call(planning->options.cluster, 0, model_request(planning, "choose", model), MEASURE_NS, &reply, error));
+    TRY(cluster_call(planning->options.cluster, 0, model_request(planning, "choose", model),
+                     MEASURE_NS, &reply, error));
     TRY(control_object(reply, "choice", &choice, error));
     planning->choice = json_deep_copy(choice);
     keep(planning, key, planning->choice);
@@ -126,17 +135,20 @@ static shoal_status find_choice(struct planning *planning, const char *model, st
 
 static bool is_profile(const json_t *document, uint32_t segments) {
     const json_t *list = json_object_get(document, "segments");
-    if (!json_is_array(list) || json_array_size(list) != segments || !json_is_integer(json_object_get(document, "library_bytes"))) {
+    if (!json_is_array(list) || json_array_size(list) != segments ||
+        !json_is_integer(json_object_get(document, "library_bytes"))) {
         return false;
     }
     for (uint32_t i = 0; i < segments; i++) {
         const json_t *entry = json_array_get(list, i);
-        if (!json_is_array(entry) || json_array_size(entry) != 5 || !json_is_real(json_array_get(entry, 0)) ||
+        if (!json_is_array(entry) || json_array_size(entry) != 5 ||
+            !json_is_real(json_array_get(entry, 0)) ||
             !(json_real_value(json_array_get(entry, 0)) >= 0)) {
             return false;
         }
         for (size_t k = 1; k < 5; k++) {
-            if (!json_is_integer(json_array_get(entry, k)) || json_integer_value(json_array_get(entry, k)) < 0) {
+            if (!json_is_integer(json_array_get(entry, k)) ||
+                json_integer_value(json_array_get(entry, k)) < 0) {
                 return false;
             }
         }
@@ -144,8 +156,8 @@ static bool is_profile(const json_t *document, uint32_t segments) {
     return true;
 }
 
-static shoal_status profile_device(struct planning *planning, uint32_t device, const char *model, const char *key,
-                                   struct shoal_error *error) {
+static shoal_status profile_device(struct planning *planning, uint32_t device, const char *model,
+                                   const char *key, struct shoal_error *error) {
     const uint32_t segments = graph_segment_count(planning->graph);
     json_t *document = look_up(planning, key);
     if (document != NULL && is_profile(document, segments)) {
@@ -160,16 +172,19 @@ static shoal_status profile_device(struct planning *planning, uint32_t device, c
     const json_t *reply;
     TRY(cluster_call(planning->options.cluster, device, request, MEASURE_NS, &reply, error));
     if (!is_profile(reply, segments)) {
-        return error_set(error, SHOAL_PROTOCOL, "device %s sent a profile that is none of this model",
+        return error_set(error, SHOAL_PROTOCOL,
+                         "device %s sent a profile that is none of this model",
                          planning->options.cluster->devices[device].name);
     }
-    planning->profiles[device] = json_pack("{s:O, s:O}", "segments", json_object_get(reply, "segments"),
-                                           "library_bytes", json_object_get(reply, "library_bytes"));
+    planning->profiles[device] =
+        json_pack("{s:O, s:O}", "segments", json_object_get(reply, "segments"), "library_bytes",
+                  json_object_get(reply, "library_bytes"));
     keep(planning, key, planning->profiles[device]);
     return SHOAL_OK;
 }
 
-static shoal_status find_profiles(struct planning *planning, const char *model, struct shoal_error *error) {
+static shoal_status find_profiles(struct planning *planning, const char *model,
+                                  struct shoal_error *error) {
     char texts[2][TEXT_BYTES], key[3 * TEXT_BYTES];
     for (uint32_t i = 0; i < device_count(planning); i++) {
         device_text(planning, i, texts[0]);
@@ -180,8 +195,9 @@ static shoal_status find_profiles(struct planning *planning, const char *model, 
             }
         }
         if (planning->profiles[i] == NULL) {
-            (void)snprintf(key, sizeof key, "segments 1; %s; kernels %s; batch %lld; model %s", texts[0],
-                           planning->options.kernels, (long long)planning->options.batch, model);
+            (void)snprintf(key, sizeof key, "segments 1; %s; kernels %s; batch %lld; model %s",
+                           texts[0], planning->options.kernels, (long long)planning->options.batch,
+                           model);
             TRY(profile_device(planning, i, model, key, error));
         }
     }
@@ -190,11 +206,13 @@ static shoal_status find_profiles(struct planning *planning, const char *model, 
 
 /* ---- links ---- */
 
-static shoal_status other_event(void *context, struct transport_event *event, struct shoal_error *error) {
+static shoal_status other_event(void *context, struct transport_event *event,
+                                struct shoal_error *error) {
     const struct planning *planning = context;
     (void)error;
     if (event->kind == TRANSPORT_MESSAGE) {
-        planning->options.cluster->transport->ops->message_free(planning->options.cluster->transport, event->message);
+        planning->options.cluster->transport->ops->message_free(
+            planning->options.cluster->transport, event->message);
     }
     return SHOAL_OK;
 }
@@ -208,38 +226,45 @@ static size_t largest_cut(const struct planning *planning) {
 }
 
 static bool read_link(const json_t *document, struct link_figures *out) {
-    return json_is_object(document) && control_number(document, "alpha_s", &out->alpha_s, NULL) == SHOAL_OK &&
+    return json_is_object(document) &&
+           control_number(document, "alpha_s", &out->alpha_s, NULL) == SHOAL_OK &&
            control_number(document, "beta_s_per_byte", &out->beta_s_per_byte, NULL) == SHOAL_OK &&
-           control_number(document, "cpu_s_per_message", &out->cpu_s_per_message, NULL) == SHOAL_OK &&
-           control_number(document, "cpu_s_per_byte", &out->cpu_s_per_byte, NULL) == SHOAL_OK && out->alpha_s >= 0 &&
-           out->beta_s_per_byte >= 0 && out->cpu_s_per_message >= 0 && out->cpu_s_per_byte >= 0;
+           control_number(document, "cpu_s_per_message", &out->cpu_s_per_message, NULL) ==
+               SHOAL_OK &&
+           control_number(document, "cpu_s_per_byte", &out->cpu_s_per_byte, NULL) == SHOAL_OK &&
+           out->alpha_s >= 0 && out->beta_s_per_byte >= 0 && out->cpu_s_per_message >= 0 &&
+           out->cpu_s_per_byte >= 0;
 }
 
 /* From a device (or from the owner: from = device_count) to a device. */
-static shoal_status measure_link(struct planning *planning, uint32_t from, uint32_t to, struct link_figures *out,
-                                 struct shoal_error *error) {
+static shoal_status measure_link(struct planning *planning, uint32_t from, uint32_t to,
+                                 struct link_figures *out, struct shoal_error *error) {
     struct cluster *cluster = planning->options.cluster;
     const struct cluster_device *target = &cluster->devices[to];
     if (from == device_count(planning)) {
-        return link_measure(cluster->transport, target->name, largest_cut(planning), other_event, planning, out, error);
+        return link_measure(cluster->transport, target->name, largest_cut(planning), other_event,
+                            planning, out, error);
     }
     const json_t *reply;
     TRY(cluster_call(cluster, from,
-                     json_pack("{s:s, s:s, s:s, s:s, s:I}", "call", "link", "peer", target->name, "address",
-                               target->address, "key", target->key, "bytes", (json_int_t)largest_cut(planning)),
+                     json_pack("{s:s, s:s, s:s, s:s, s:I}", "call", "link", "peer", target->name,
+                               "address", target->address, "key", target->key, "bytes",
+                               (json_int_t)largest_cut(planning)),
                      LINK_NS, &reply, error));
     if (!read_link(reply, out)) {
-        return error_set(error, SHOAL_PROTOCOL, "device %s sent link figures that are none", cluster->devices[from].name);
+        return error_set(error, SHOAL_PROTOCOL, "device %s sent link figures that are none",
+                         cluster->devices[from].name);
     }
     return SHOAL_OK;
 }
 
-static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t to, struct link_figures *out,
-                              struct shoal_error *error) {
+static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t to,
+                              struct link_figures *out, struct shoal_error *error) {
     char key[TEXT_BYTES];
     const bool owner = from == device_count(planning);
-    (void)snprintf(key, sizeof key, "link 1; %s; from %s %s; to %s; largest %zu", planning->options.cluster->transport->ops->name,
-                   owner ? "owner" : "device", info_text(planning, owner ? 0 : from, "host"), info_text(planning, to, "host"),
+    (void)snprintf(key, sizeof key, "link 1; %s; from %s %s; to %s; largest %zu",
+                   planning->options.cluster->transport->ops->name, owner ? "owner" : "device",
+                   info_text(planning, owner ? 0 : from, "host"), info_text(planning, to, "host"),
                    largest_cut(planning));
     json_t *document = look_up(planning, key);
     const bool known = read_link(document, out);
@@ -250,16 +275,17 @@ static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t
     say(planning, "measuring links");
     planning->measured = true;
     TRY(measure_link(planning, from, to, out, error));
-    document = json_pack("{s:f, s:f, s:f, s:f}", "alpha_s", out->alpha_s, "beta_s_per_byte", out->beta_s_per_byte,
-                         "cpu_s_per_message", out->cpu_s_per_message, "cpu_s_per_byte", out->cpu_s_per_byte);
+    document = json_pack("{s:f, s:f, s:f, s:f}", "alpha_s", out->alpha_s, "beta_s_per_byte",
+                         out->beta_s_per_byte, "cpu_s_per_message", out->cpu_s_per_message,
+                         "cpu_s_per_byte", out->cpu_s_per_byte);
     keep(planning, key, document);
     json_decref(document);
     return SHOAL_OK;
 }
 
 /*
- * Every pair of hosts once: devices of one host reach each other alike. What a device sends to the owner takes the way
- * back of the connection that the owner's own messages take.
+ * Every pair of hosts once: devices of one host reach each other alike. What a device sends to the
+ * owner takes the way back of the connection that the owner's own messages take.
  */
 static shoal_status find_links(struct planning *planning, struct shoal_error *error) {
     const uint32_t count = device_count(planning);
@@ -274,7 +300,8 @@ static shoal_status find_links(struct planning *planning, struct shoal_error *er
         for (uint32_t from = 0; from < count; from++) {
             if (from != to) {
                 TRY(find_link(planning, from, to, &figures, error));
-                planning->links[from * count + to] = (struct plan_link){figures.alpha_s, figures.beta_s_per_byte};
+                planning->links[from * count + to] =
+                    (struct plan_link){figures.alpha_s, figures.beta_s_per_byte};
             }
         }
     }
@@ -283,7 +310,8 @@ static shoal_status find_links(struct planning *planning, struct shoal_error *er
 
 /* ---- the problem ---- */
 
-/* What a device occupies before any stage: the most among those alike, so that the planner sees that they are alike. */
+/* What a device occupies before any stage: the most among those alike, so that the planner sees
+ * that they are alike. */
 static size_t idle_bytes(const struct planning *planning, uint32_t device) {
     size_t most = 0;
     for (uint32_t d = 0; d < device_count(planning); d++) {
@@ -309,13 +337,16 @@ static void fill_devices(struct planning *planning) {
         device->threads = (int)info_integer(planning, d, "threads");
         device->host_cores = (int)info_integer(planning, d, "cores");
         device->compute_s = compute;
-        device->memory_base = idle_bytes(planning, d) +
-                              (size_t)json_integer_value(json_object_get(planning->profiles[d], "library_bytes"));
+        device->memory_base =
+            idle_bytes(planning, d) +
+            (size_t)json_integer_value(json_object_get(planning->profiles[d], "library_bytes"));
         device->memory_limit = (size_t)info_integer(planning, d, "memory_limit");
     }
     int wanted = 0;
     for (uint32_t d = 0; d < count; d++) {
-        wanted += strcmp(planning->devices[d].host, planning->devices[0].host) == 0 ? planning->devices[d].threads : 0;
+        wanted += strcmp(planning->devices[d].host, planning->devices[0].host) == 0
+                      ? planning->devices[d].threads
+                      : 0;
     }
     for (uint32_t d = 0; d < count; d++) {
         planning->devices[d].shares_core = wanted >= planning->devices[d].host_cores;
@@ -323,8 +354,9 @@ static void fill_devices(struct planning *planning) {
 }
 
 /*
- * While weights are read the slot and the scratch do not exist yet, so of the two peaks the larger counts. What is in a
- * profile was measured segment by segment; a stage's slot and scratch are the largest of its segments'.
+ * While weights are read the slot and the scratch do not exist yet, so of the two peaks the larger
+ * counts. What is in a profile was measured segment by segment; a stage's slot and scratch are the
+ * largest of its segments'.
  */
 static void fill_memory(struct planning *planning) {
     const json_t *list = json_object_get(planning->profiles[0], "segments");
@@ -350,10 +382,11 @@ static shoal_status allocate(struct planning *planning, struct shoal_error *erro
     planning->weights_bytes = mem_calloc(segments, sizeof *planning->weights_bytes);
     planning->slot_bytes = mem_calloc(segments, sizeof *planning->slot_bytes);
     planning->scratch_bytes = mem_calloc(segments, sizeof *planning->scratch_bytes);
-    if (planning->profiles == NULL || planning->devices == NULL || planning->compute_s == NULL || planning->links == NULL ||
-        planning->cut_bytes == NULL || planning->weights_bytes == NULL || planning->slot_bytes == NULL ||
-        planning->scratch_bytes == NULL) {
-        return error_set(error, SHOAL_NO_MEMORY, "no memory for a plan of %u segments on %u devices", segments, count);
+    if (planning->profiles == NULL || planning->devices == NULL || planning->compute_s == NULL ||
+        planning->links == NULL || planning->cut_bytes == NULL || planning->weights_bytes == NULL ||
+        planning->slot_bytes == NULL || planning->scratch_bytes == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY,
+                         "no memory for a plan of %u segments on %u devices", segments, count);
     }
     planning->problem = (struct plan_problem){.segment_count = segments,
                                               .device_count = count,
@@ -443,29 +476,33 @@ bool planning_from_store(const struct planning *planning) {
 
 /* ---- placing ---- */
 
-static shoal_status place_cuts(const struct planning *planning, const struct planning_request *request,
-                               struct plan_placement *out, struct shoal_error *error) {
+static shoal_status place_cuts(const struct planning *planning,
+                               const struct planning_request *request, struct plan_placement *out,
+                               struct shoal_error *error) {
     uint32_t ends[PLAN_MAX_DEVICES], devices[PLAN_MAX_DEVICES];
     const uint32_t segments = planning->problem.segment_count, stages = request->end_count + 1;
     if (stages > device_count(planning)) {
-        return error_set(error, SHOAL_INVALID, "--cuts makes %u stages, but there are %u devices", stages,
-                         device_count(planning));
+        return error_set(error, SHOAL_INVALID, "--cuts makes %u stages, but there are %u devices",
+                         stages, device_count(planning));
     }
     for (uint32_t i = 0; i < stages; i++) {
         devices[i] = i;
         ends[i] = i < request->end_count ? request->ends[i] : segments;
-        if (ends[i] <= (i > 0 ? ends[i - 1] : 0) || ends[i] > segments || (i + 1 < stages && ends[i] == segments)) {
+        if (ends[i] <= (i > 0 ? ends[i - 1] : 0) || ends[i] > segments ||
+            (i + 1 < stages && ends[i] == segments)) {
             return error_set(error, SHOAL_INVALID,
-                             "--cuts: the last segments of the stages must rise from 1 to %u (the model has %u segments)",
+                             "--cuts: the last segments of the stages must rise from 1 to %u (the "
+                             "model has %u segments)",
                              segments - 1, segments);
         }
     }
     return plan_evaluate(&planning->problem, ends, devices, stages, out, error);
 }
 
-/* The prediction for a placement with the host's cores taken into account; what the solver proved is kept. */
-static shoal_status evaluate_on_hosts(const struct planning *planning, struct plan_placement *placement,
-                                      struct shoal_error *error) {
+/* The prediction for a placement with the host's cores taken into account; what the solver proved
+ * is kept. */
+static shoal_status evaluate_on_hosts(const struct planning *planning,
+                                      struct plan_placement *placement, struct shoal_error *error) {
     uint32_t ends[PLAN_MAX_DEVICES], devices[PLAN_MAX_DEVICES];
     for (uint32_t i = 0; i < placement->stage_count; i++) {
         ends[i] = placement->stages[i].last;
@@ -480,7 +517,8 @@ static shoal_status evaluate_on_hosts(const struct planning *planning, struct pl
     const double ratio = seen.single_device_s / seen.bottleneck_s;
     if (seen.bottleneck_kind != PLAN_BOUND_HOST) {
         memcpy(seen.rejected, placement->rejected, sizeof seen.rejected);
-    } else if (isfinite(ratio) && ratio > 1) { /* the solver's text knows nothing of the shared cores */
+    } else if (isfinite(ratio) &&
+               ratio > 1) { /* the solver's text knows nothing of the shared cores */
         (void)snprintf(seen.rejected, sizeof seen.rejected, "%s alone: %.4g s, %.3g times as long",
                        planning->devices[seen.single_device].name, seen.single_device_s, ratio);
     }
@@ -491,8 +529,9 @@ static shoal_status evaluate_on_hosts(const struct planning *planning, struct pl
     return SHOAL_OK;
 }
 
-static shoal_status place_on(const struct planning *planning, const struct planning_request *request,
-                             uint32_t stages, struct plan_placement *out, struct shoal_error *error) {
+static shoal_status place_on(const struct planning *planning,
+                             const struct planning_request *request, uint32_t stages,
+                             struct plan_placement *out, struct shoal_error *error) {
     struct plan_device devices[PLAN_MAX_DEVICES];
     struct plan_problem problem = planning->problem;
     memcpy(devices, planning->devices, problem.device_count * sizeof *devices);
@@ -534,7 +573,8 @@ shoal_status planning_place(const struct planning *planning, const struct planni
         TRY(place_on(planning, request, stages, &candidate, error));
         const double cost = request->latency ? candidate.latency_s : candidate.bottleneck_s;
         const double least = request->latency ? best.latency_s : best.bottleneck_s;
-        /* One more device must earn its place: a gain below two hundredths is no gain worth a device. */
+        /* One more device must earn its place: a gain below two hundredths is no gain worth a
+         * device. */
         if (candidate.feasible && (!best.feasible || cost < least * 0.98)) {
             best = candidate;
         } else if (!candidate.feasible && !best.feasible) {

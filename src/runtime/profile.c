@@ -9,27 +9,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FLUSH_BYTES ((size_t)64 << 20) /* beyond any last-level cache slice that one core keeps warm */
-#define MEASURE_NS (400 * CLOCK_MS)    /* spent on each distinct segment, at least MIN_REPEATS runs */
+#define FLUSH_BYTES \
+    ((size_t)64 << 20)              /* beyond any last-level cache slice that one core keeps warm */
+#define MEASURE_NS (400 * CLOCK_MS) /* spent on each distinct segment, at least MIN_REPEATS runs \
+                                     */
 #define MIN_REPEATS 5
 #define MAX_REPEATS 41
 
-static shoal_status node_desc(const struct profile_options *options, graph_node_id id, struct kernel_desc *out,
-                              struct shoal_error *error) {
+static shoal_status node_desc(const struct profile_options *options, graph_node_id id,
+                              struct kernel_desc *out, struct shoal_error *error) {
     const struct graph_node *node = graph_node_get(options->graph, id);
     struct tensor_type inputs[OP_MAX_INPUTS], params[OP_MAX_PARAMS];
     for (int i = 0; i < node->input_count; i++) {
-        inputs[i] = graph_resolve(graph_value_get(options->graph, node->inputs[i])->type, options->batch);
+        inputs[i] =
+            graph_resolve(graph_value_get(options->graph, node->inputs[i])->type, options->batch);
     }
     for (int i = 0; i < node->param_count; i++) {
         params[i] = graph_param_get(options->graph, node->params[i])->type;
     }
-    return kernel_describe(node->op, &node->attrs, inputs, node->input_count, params, node->param_count,
-                           options->threads, out, error);
+    return kernel_describe(node->op, &node->attrs, inputs, node->input_count, params,
+                           node->param_count, options->threads, out, error);
 }
 
-shoal_status profile_choose(const struct graph *graph, int64_t batch, int threads, struct kernel_choice *choice,
-                            struct shoal_error *error) {
+shoal_status profile_choose(const struct graph *graph, int64_t batch, int threads,
+                            struct kernel_choice *choice, struct shoal_error *error) {
     const struct profile_options options = {.graph = graph, .batch = batch, .threads = threads};
     for (uint32_t segment = 1; segment <= graph_segment_count(graph); segment++) {
         graph_node_id first, end;
@@ -57,8 +60,8 @@ shoal_status profile_choose(const struct graph *graph, int64_t batch, int thread
 }
 
 /* Equal for segments whose nodes have equal kernel keys in equal order. */
-static shoal_status segment_signature(const struct profile_options *options, uint32_t segment, uint64_t *out,
-                                      struct shoal_error *error) {
+static shoal_status segment_signature(const struct profile_options *options, uint32_t segment,
+                                      uint64_t *out, struct shoal_error *error) {
     graph_node_id first, end;
     graph_segment_nodes(options->graph, segment, &first, &end);
     uint64_t signature = 0;
@@ -110,7 +113,8 @@ void profile_fill_inputs(const struct executor *executor, const struct executor_
     for (uint32_t i = 0; i < count; i++) {
         const struct tensor tensor = executor_slot_tensor(slot, values[i]);
         if (tensor.dtype == DTYPE_F32) {
-            random_uniform(random_stream(i, "profile"), 0, -1.0F, 1.0F, tensor.data, tensor_bytes(&tensor) / 4);
+            random_uniform(random_stream(i, "profile"), 0, -1.0F, 1.0F, tensor.data,
+                           tensor_bytes(&tensor) / 4);
         } else {
             memset(tensor.data, 0, tensor_bytes(&tensor));
         }
@@ -123,7 +127,8 @@ static shoal_status time_runs(struct executor *executor, struct executor_weights
     double times[MAX_REPEATS];
     int count = 0;
     profile_fill_inputs(executor, slot);
-    TRY(executor_run(executor, weights, slot, GRAPH_F, error)); /* first touch, generated code, thread start */
+    TRY(executor_run(executor, weights, slot, GRAPH_F,
+                     error)); /* first touch, generated code, thread start */
     const uint64_t start = platform_now_ns();
     while (count < MAX_REPEATS && (count < MIN_REPEATS || platform_now_ns() - start < MEASURE_NS)) {
         profile_fill_inputs(executor, slot); /* a run may use its inputs' memory */
@@ -137,8 +142,9 @@ static shoal_status time_runs(struct executor *executor, struct executor_weights
     return SHOAL_OK;
 }
 
-static shoal_status measure_segment(const struct profile_options *options, uint32_t segment, unsigned char *flush,
-                                    struct profile_segment *out, size_t *grown, struct shoal_error *error) {
+static shoal_status measure_segment(const struct profile_options *options, uint32_t segment,
+                                    unsigned char *flush, struct profile_segment *out,
+                                    size_t *grown, struct shoal_error *error) {
     const struct executor_options compile = {.first = segment,
                                              .last = segment,
                                              .batch = options->batch,
@@ -172,7 +178,8 @@ static shoal_status measure_segment(const struct profile_options *options, uint3
         out->load_extra_bytes = memory.load_extra_bytes;
         memory_trim();
         const size_t now = memory_resident_bytes();
-        const size_t known = resident + memory.weights_bytes + memory.slot_bytes + memory.scratch_bytes;
+        const size_t known =
+            resident + memory.weights_bytes + memory.slot_bytes + memory.scratch_bytes;
         *grown = now > known ? now - known : 0;
     }
     executor_slot_destroy(slot);
@@ -181,8 +188,9 @@ static shoal_status measure_segment(const struct profile_options *options, uint3
     return status;
 }
 
-shoal_status profile_measure(const struct profile_options *options, struct profile_segment *segments,
-                             size_t *library_bytes, struct shoal_error *error) {
+shoal_status profile_measure(const struct profile_options *options,
+                             struct profile_segment *segments, size_t *library_bytes,
+                             struct shoal_error *error) {
     const uint32_t count = graph_segment_count(options->graph);
     uint64_t *signatures = mem_calloc(count, sizeof *signatures);
     unsigned char *flush = mem_calloc(1, FLUSH_BYTES);
@@ -204,7 +212,8 @@ shoal_status profile_measure(const struct profile_options *options, struct profi
         } else if (status == SHOAL_OK) {
             size_t grown = 0;
             status = measure_segment(options, i + 1, flush, &segments[i], &grown, error);
-            libraries += grown; /* generated code stays cached in the libraries, so growth adds up */
+            libraries +=
+                grown; /* generated code stays cached in the libraries, so growth adds up */
         }
     }
     mem_free(flush);

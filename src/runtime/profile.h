@@ -1,9 +1,11 @@
 /*
- * What a device measures about itself: the seconds of every segment of a model at the real microbatch size
- * and thread count, the memory that each needs, and which kernel set is best for each op.
+ * What a device measures about itself: the seconds of every segment of a model at the real
+ * microbatch size and thread count, the memory that each needs, and which kernel set is best for
+ * each op.
  *
- * Segments with equal ops on equal shapes cost the same, so each distinct one is measured once, with
- * random weights of its own size: a model that does not fit the device can still be profiled on it.
+ * Segments with equal ops on equal shapes cost the same, so each distinct one is measured once,
+ * with random weights of its own size: a model that does not fit the device can still be profiled
+ * on it.
  */
 #ifndef RUNTIME_PROFILE_H
 #define RUNTIME_PROFILE_H
@@ -28,17 +30,20 @@ NODISCARD shoal_status profile_choose(const struct graph *graph, int64_t batch, 
                                       struct kernel_choice *choice, struct shoal_error *error);
 
 /*
- * segments [graph_segment_count]. *library_bytes: memory that libraries took beyond what was planned
- * (generated code, thread stacks). Errors: the executor's; NO_MEMORY.
+ * segments [graph_segment_count]. *library_bytes: memory that libraries took beyond what was
+ * planned (generated code, thread stacks). Errors: the executor's; NO_MEMORY.
  */
-NODISCARD shoal_status profile_measure(const struct profile_options *options, struct profile_segment *segments,
-                                       size_t *library_bytes, struct shoal_error *error);
+NODISCARD shoal_status profile_measure(const struct profile_options *options,
+                                       struct profile_segment *segments, size_t *library_bytes,
+                                       struct shoal_error *error);
 
 /* The memory figures alone, for ranges: compiles, runs nothing. */
-NODISCARD shoal_status profile_memory(const struct profile_options *options, uint32_t first, uint32_t last,
-                                      struct profile_segment *out, struct shoal_error *error);
+NODISCARD shoal_status profile_memory(const struct profile_options *options, uint32_t first,
+                                      uint32_t last, struct profile_segment *out,
+                                      struct shoal_error *error);
 
-/* Values that a real model might see, so that nothing runs on zeros or denormals alone; before every run, which may use their memory. */
+/* Values that a real model might see, so that nothing runs on zeros or denormals alone; before
+ * every run, which may use their memory. */
 void profile_fill_inputs(const struct executor *executor, const struct executor_slot *slot);
 
 #endif

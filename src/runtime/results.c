@@ -21,12 +21,13 @@ struct results {
     struct results_options options;
     struct digest digest;
     FILE *file;
-    uint32_t *order; /* [width] */
+    uint32_t *order;       /* [width] */
     pthread_mutex_t mutex; /* guards the list */
     struct skipped *first, **last;
 };
 
-shoal_status results_create(const struct results_options *options, struct results **out, struct shoal_error *error) {
+shoal_status results_create(const struct results_options *options, struct results **out,
+                            struct shoal_error *error) {
     struct results *results = mem_calloc(1, sizeof *results);
     uint32_t *order = mem_calloc(options->width, sizeof *order);
     if (results == NULL || order == NULL) {
@@ -39,7 +40,8 @@ shoal_status results_create(const struct results_options *options, struct result
     results->last = &results->first;
     (void)pthread_mutex_init(&results->mutex, NULL);
     digest_init(&results->digest);
-    if (options->output_path != NULL && (results->file = fopen(options->output_path, "we")) == NULL) {
+    if (options->output_path != NULL &&
+        (results->file = fopen(options->output_path, "we")) == NULL) {
         const shoal_status status = error_errno(error, errno, "--output %s", options->output_path);
         results_destroy(results);
         return status;
@@ -72,8 +74,10 @@ static shoal_status write_line(struct results *results, json_t *line, struct sho
     if (line == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a result");
     }
-    if (json_dumpf(line, results->file, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 || fputc('\n', results->file) == EOF) {
-        status = error_errno(error, errno, "--output %s: cannot write", results->options.output_path);
+    if (json_dumpf(line, results->file, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 ||
+        fputc('\n', results->file) == EOF) {
+        status =
+            error_errno(error, errno, "--output %s: cannot write", results->options.output_path);
     }
     json_decref(line);
     return status;
@@ -89,7 +93,8 @@ static void find_top(struct results *results, const float *row, uint32_t k) {
     for (uint32_t i = 0; i < k; i++) {
         uint32_t best = i;
         for (uint32_t j = i + 1; j < width; j++) {
-            if (row[order[j]] > row[order[best]] || (row[order[j]] == row[order[best]] && order[j] < order[best])) {
+            if (row[order[j]] > row[order[best]] ||
+                (row[order[j]] == row[order[best]] && order[j] < order[best])) {
                 best = j;
             }
         }
@@ -119,14 +124,17 @@ static json_t *values_to_json(const float *row, uint32_t width) {
     return list;
 }
 
-static json_t *top_to_json(const struct results *results, const float *row, uint32_t k, double sum) {
+static json_t *top_to_json(const struct results *results, const float *row, uint32_t k,
+                           double sum) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < k && list != NULL; i++) {
         const uint32_t class_index = results->order[i];
         const char *label = results->options.label(results->options.label_context, class_index);
-        const double probability = exp((double)row[class_index] - (double)row[results->order[0]]) / sum;
-        json_t *entry = json_pack("{s:I, s:s*, s:o}", "class", (json_int_t)class_index, "label", label, "probability",
-                                  isfinite(probability) ? json_real(probability) : json_null());
+        const double probability =
+            exp((double)row[class_index] - (double)row[results->order[0]]) / sum;
+        json_t *entry =
+            json_pack("{s:I, s:s*, s:o}", "class", (json_int_t)class_index, "label", label,
+                      "probability", isfinite(probability) ? json_real(probability) : json_null());
         if (entry == NULL || json_array_append_new(list, entry) != 0) {
             json_decref(list);
             list = NULL;
@@ -137,7 +145,8 @@ static json_t *top_to_json(const struct results *results, const float *row, uint
 
 static void print_line(const struct results *results, const char *name, double sum) {
     if (!results->options.classifies) {
-        (void)fprintf(results->options.text, "%s  embedding of %u values\n", name, results->options.width);
+        (void)fprintf(results->options.text, "%s  embedding of %u values\n", name,
+                      results->options.width);
         return;
     }
     const uint32_t best = results->order[0];
@@ -149,8 +158,8 @@ static void print_line(const struct results *results, const char *name, double s
     }
 }
 
-shoal_status results_add(struct results *results, uint64_t index, const char *name, const float *row,
-                         struct shoal_error *error) {
+shoal_status results_add(struct results *results, uint64_t index, const char *name,
+                         const float *row, struct shoal_error *error) {
     const struct results_options *options = &results->options;
     digest_update(&results->digest, row, options->width * sizeof *row);
     TRY(results_write_skipped(results, index, error));
@@ -210,7 +219,8 @@ static struct skipped *pop_skipped(struct results *results, uint64_t index) {
     return entry;
 }
 
-shoal_status results_write_skipped(struct results *results, uint64_t index, struct shoal_error *error) {
+shoal_status results_write_skipped(struct results *results, uint64_t index,
+                                   struct shoal_error *error) {
     for (;;) {
         struct skipped *entry = pop_skipped(results, index);
         if (entry == NULL) {
@@ -219,8 +229,8 @@ shoal_status results_write_skipped(struct results *results, uint64_t index, stru
         shoal_status status = SHOAL_OK;
         if (results->file != NULL) {
             status = write_line(results,
-                                json_pack("{s:s*, s:I, s:s*}", "item", entry->name, "index", (json_int_t)entry->index,
-                                          "error", entry->why),
+                                json_pack("{s:s*, s:I, s:s*}", "item", entry->name, "index",
+                                          (json_int_t)entry->index, "error", entry->why),
                                 error);
         }
         mem_free(entry->name);

@@ -1,7 +1,7 @@
 /*
  * The end of a run: takes outputs in input order and writes what the model means — labels with
- * probabilities, embeddings, logits on request — as JSON lines and, for people, as text; keeps the SHA-256 of
- * all raw outputs.
+ * probabilities, embeddings, logits on request — as JSON lines and, for people, as text; keeps the
+ * SHA-256 of all raw outputs.
  *
  * Threads: results_skip from the reading thread, all else from the owner.
  */
@@ -22,8 +22,8 @@ struct results_options {
     bool classifies;         /* outputs are logits of classes; otherwise embeddings */
     const char *(*label)(void *context, uint32_t class_index); /* NULL result: unnamed class */
     void *label_context;
-    uint32_t top;  /* classes an item */
-    bool logits;   /* also the raw outputs */
+    uint32_t top;   /* classes an item */
+    bool logits;    /* also the raw outputs */
     uint32_t width; /* values of one item's output */
 };
 
@@ -35,12 +35,13 @@ NODISCARD shoal_status results_create(const struct results_options *options, str
 void results_destroy(struct results *results);
 
 /* row [width] f32. Errors: NO_SPACE, IO (the output cannot be written). */
-NODISCARD shoal_status results_add(struct results *results, uint64_t index, const char *name, const float *row,
-                                   struct shoal_error *error);
+NODISCARD shoal_status results_add(struct results *results, uint64_t index, const char *name,
+                                   const float *row, struct shoal_error *error);
 /* An item that could not be read; written in its place among the results. */
 void results_skip(struct results *results, uint64_t index, const char *name, const char *why);
 /* Skipped items before `index` are written now; UINT64_MAX: all. */
-NODISCARD shoal_status results_write_skipped(struct results *results, uint64_t index, struct shoal_error *error);
+NODISCARD shoal_status results_write_skipped(struct results *results, uint64_t index,
+                                             struct shoal_error *error);
 /* What was added so far reaches the file. */
 NODISCARD shoal_status results_flush(struct results *results, struct shoal_error *error);
 

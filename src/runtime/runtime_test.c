@@ -64,7 +64,8 @@ static void corrupt_key_files_name_the_line(void **state) {
     (void)state;
     struct shoal_error error;
     struct zmq_keypair read;
-    static const char *const texts[] = {"", "public short\n", "# only a comment\n", "hello world\n", "public\n"};
+    static const char *const texts[] = {"", "public short\n", "# only a comment\n", "hello world\n",
+                                        "public\n"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         char *path = in_directory("bad.key");
         assert_int_equal(file_write_atomic(path, texts[i], strlen(texts[i]), &error), SHOAL_OK);
@@ -100,7 +101,8 @@ static void allow_lists_round_trip_and_are_checked(void **state) {
 static void control_keys_are_checked(void **state) {
     (void)state;
     struct shoal_error error;
-    json_t *d = json_pack("{s:i, s:s, s:f, s:[i,i], s:{}}", "n", 7, "t", "text", "x", 1.5, "list", 1, 2, "object");
+    json_t *d = json_pack("{s:i, s:s, s:f, s:[i,i], s:{}}", "n", 7, "t", "text", "x", 1.5, "list",
+                          1, 2, "object");
     int64_t n = 0;
     double x = 0;
     const char *t = NULL;
@@ -126,10 +128,12 @@ static void what_is_no_control_document_is_refused(void **state) {
     (void)state;
     struct shoal_error error;
     json_t *out = NULL;
-    static const char *const texts[] = {"", "{", "[1]", "7", "{\"a\":1,\"a\":2}", "{\"a\":nul}", "{} trailing"};
+    static const char *const texts[] = {
+        "", "{", "[1]", "7", "{\"a\":1,\"a\":2}", "{\"a\":nul}", "{} trailing"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        const struct wire_message message = {.header = {.kind = WIRE_REQUEST, .text_bytes = (uint32_t)strlen(texts[i])},
-                                             .text = texts[i]};
+        const struct wire_message message = {
+            .header = {.kind = WIRE_REQUEST, .text_bytes = (uint32_t)strlen(texts[i])},
+            .text = texts[i]};
         assert_int_equal(control_parse(&message, &out, &error), SHOAL_PROTOCOL);
         assert_null(out);
     }
@@ -157,7 +161,8 @@ static void kernel_choices_travel_as_json(void **state) {
     assert_true(json_equal(d, back));
     json_decref(back);
     kernel_choice_destroy(choice);
-    assert_int_equal(json_object_set_new(json_object_get(d, "ops"), "other key", json_string("magic")), 0);
+    assert_int_equal(
+        json_object_set_new(json_object_get(d, "ops"), "other key", json_string("magic")), 0);
     assert_int_equal(choice_from_json(d, &choice, &error), SHOAL_PROTOCOL);
     assert_non_null(strstr(error.text, "other key"));
     json_decref(d);
@@ -168,8 +173,13 @@ static void kernel_choices_travel_as_json(void **state) {
 static const struct image_preprocess plain = {0};
 
 static shoal_status open_paths(const char *path, struct input **out, struct shoal_error *error) {
-    const struct input_options options = {
-        .paths = &path, .path_count = 1, .height = 4, .width = 6, .channels = 3, .preprocess = &plain, .seed = 9};
+    const struct input_options options = {.paths = &path,
+                                          .path_count = 1,
+                                          .height = 4,
+                                          .width = 6,
+                                          .channels = 3,
+                                          .preprocess = &plain,
+                                          .seed = 9};
     return input_open(&options, out, error);
 }
 
@@ -221,7 +231,8 @@ static void inputs_that_cannot_be_are_refused_at_once(void **state) {
     assert_int_equal(open_paths(in_directory("absent"), &input, &error), SHOAL_NOT_FOUND);
     assert_int_equal(file_make_directories(in_directory("empty"), &error), SHOAL_OK);
     assert_int_equal(open_paths(in_directory("empty"), &input, &error), SHOAL_NOT_FOUND);
-    static const char *const counts[] = {"random:", "random:0", "random:-3", "random:x", "random:5x", "random:99999999999999999999"};
+    static const char *const counts[] = {"random:",  "random:0",  "random:-3",
+                                         "random:x", "random:5x", "random:99999999999999999999"};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         assert_int_equal(open_paths(counts[i], &input, &error), SHOAL_USAGE);
     }
@@ -233,7 +244,8 @@ static void a_broken_picture_is_that_items_error(void **state) {
     struct shoal_error error;
     struct input *input;
     float values[4 * 6 * 3];
-    assert_int_equal(file_write_atomic(in_directory("broken.jpg"), "\xff\xd8\xff", 3, &error), SHOAL_OK);
+    assert_int_equal(file_write_atomic(in_directory("broken.jpg"), "\xff\xd8\xff", 3, &error),
+                     SHOAL_OK);
     assert_int_equal(open_paths(in_directory("broken.jpg"), &input, &error), SHOAL_OK);
     assert_int_not_equal(input_read(input, 0, values, &error), SHOAL_OK);
     assert_non_null(strstr(error.text, "broken.jpg"));
@@ -270,8 +282,12 @@ static void the_feeder_pads_the_last_microbatch_and_is_bounded(void **state) {
     struct feeder *feeder;
     struct feeding feeding = {0};
     assert_int_equal(open_paths("random:7", &input, &error), SHOAL_OK);
-    const struct feeder_options options = {
-        .input = input, .batch = 3, .slot_count = 2, .on_skip = count_skip, .on_filled = count_filled, .context = &feeding};
+    const struct feeder_options options = {.input = input,
+                                           .batch = 3,
+                                           .slot_count = 2,
+                                           .on_skip = count_skip,
+                                           .on_filled = count_filled,
+                                           .context = &feeding};
     assert_int_equal(feeder_create(&options, &feeder, &error), SHOAL_OK);
     await_batches(feeder, 2);
     platform_sleep_ns(20 * CLOCK_MS);
@@ -307,8 +323,12 @@ static void the_feeder_leaves_out_what_cannot_be_read(void **state) {
         assert_int_equal(file_write_atomic(in_directory(name), "no", 2, &error), SHOAL_OK);
     }
     assert_int_equal(open_paths(in_directory("all-bad"), &input, &error), SHOAL_OK);
-    const struct feeder_options options = {
-        .input = input, .batch = 2, .slot_count = 2, .on_skip = count_skip, .on_filled = count_filled, .context = &feeding};
+    const struct feeder_options options = {.input = input,
+                                           .batch = 2,
+                                           .slot_count = 2,
+                                           .on_skip = count_skip,
+                                           .on_filled = count_filled,
+                                           .context = &feeding};
     assert_int_equal(feeder_create(&options, &feeder, &error), SHOAL_OK);
     for (int i = 0; !feeder_ended(feeder) && i < 20000; i++) {
         platform_sleep_ns(CLOCK_MS);
@@ -328,8 +348,12 @@ static void a_feeder_can_be_stopped_at_any_time(void **state) {
         struct feeder *feeder;
         struct feeding feeding = {0};
         assert_int_equal(open_paths("random:1000000", &input, &error), SHOAL_OK);
-        const struct feeder_options options = {
-            .input = input, .batch = 2, .slot_count = 3, .on_skip = count_skip, .on_filled = count_filled, .context = &feeding};
+        const struct feeder_options options = {.input = input,
+                                               .batch = 2,
+                                               .slot_count = 3,
+                                               .on_skip = count_skip,
+                                               .on_filled = count_filled,
+                                               .context = &feeding};
         assert_int_equal(feeder_create(&options, &feeder, &error), SHOAL_OK);
         platform_sleep_ns((uint64_t)i * CLOCK_MS / 10);
         feeder_destroy(feeder);

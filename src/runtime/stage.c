@@ -16,7 +16,8 @@ struct stage {
     struct tensor inputs[WIRE_MAX_TENSORS], outputs[WIRE_MAX_TENSORS];
 };
 
-shoal_status weights_open(const struct weights_spec *spec, struct weight_source **out, struct shoal_error *error) {
+shoal_status weights_open(const struct weights_spec *spec, struct weight_source **out,
+                          struct shoal_error *error) {
     static const char index_suffix[] = ".index.json";
     if (spec->path == NULL) {
         return weights_random_create(spec->seed, out, error);
@@ -28,8 +29,8 @@ shoal_status weights_open(const struct weights_spec *spec, struct weight_source 
     return safetensors_open(&spec->path, 1, out, error);
 }
 
-static shoal_status check_memory(const struct stage_options *options, const struct executor *executor,
-                                 struct shoal_error *error) {
+static shoal_status check_memory(const struct stage_options *options,
+                                 const struct executor *executor, struct shoal_error *error) {
     struct executor_memory memory;
     executor_memory_get(executor, &memory);
     const size_t step = memory.slot_bytes + memory.scratch_bytes;
@@ -37,13 +38,15 @@ static shoal_status check_memory(const struct stage_options *options, const stru
                         (step > memory.load_extra_bytes ? step : memory.load_extra_bytes);
     if (options->memory_limit > 0 && need > options->memory_limit) {
         return error_set(error, SHOAL_NO_MEMORY,
-                         "segments %u to %u need %.1f MB with what is in use, the limit is %.1f MB", options->first,
-                         options->last, (double)need / 1e6, (double)options->memory_limit / 1e6);
+                         "segments %u to %u need %.1f MB with what is in use, the limit is %.1f MB",
+                         options->first, options->last, (double)need / 1e6,
+                         (double)options->memory_limit / 1e6);
     }
     return SHOAL_OK;
 }
 
-static shoal_status load(struct stage *stage, const struct stage_options *options, struct shoal_error *error) {
+static shoal_status load(struct stage *stage, const struct stage_options *options,
+                         struct shoal_error *error) {
     TRY(model_build(options->model, &stage->graph, error));
     const struct executor_options compile = {.first = options->first,
                                              .last = options->last,
@@ -54,7 +57,8 @@ static shoal_status load(struct stage *stage, const struct stage_options *option
     TRY(check_memory(options, stage->executor, error));
     struct weight_source *source = NULL;
     TRY(weights_open(&options->weights, &source, error));
-    const shoal_status loaded = executor_weights_load(stage->executor, source, &stage->weights, error);
+    const shoal_status loaded =
+        executor_weights_load(stage->executor, source, &stage->weights, error);
     source->ops->destroy(source);
     TRY(loaded);
     memory_trim();
@@ -62,7 +66,8 @@ static shoal_status load(struct stage *stage, const struct stage_options *option
     const graph_value_id *values;
     stage->input_count = executor_inputs(stage->executor, &values);
     if (stage->input_count > WIRE_MAX_TENSORS) {
-        return error_set(error, SHOAL_UNSUPPORTED, "%u tensors cross the cut before segment %u; at most %d fit a message",
+        return error_set(error, SHOAL_UNSUPPORTED,
+                         "%u tensors cross the cut before segment %u; at most %d fit a message",
                          stage->input_count, options->first, WIRE_MAX_TENSORS);
     }
     for (uint32_t i = 0; i < stage->input_count; i++) {
@@ -70,7 +75,8 @@ static shoal_status load(struct stage *stage, const struct stage_options *option
     }
     stage->output_count = executor_outputs(stage->executor, &values);
     if (stage->output_count > WIRE_MAX_TENSORS) {
-        return error_set(error, SHOAL_UNSUPPORTED, "%u tensors cross the cut after segment %u; at most %d fit a message",
+        return error_set(error, SHOAL_UNSUPPORTED,
+                         "%u tensors cross the cut after segment %u; at most %d fit a message",
                          stage->output_count, options->last, WIRE_MAX_TENSORS);
     }
     for (uint32_t i = 0; i < stage->output_count; i++) {
@@ -79,7 +85,8 @@ static shoal_status load(struct stage *stage, const struct stage_options *option
     return SHOAL_OK;
 }
 
-shoal_status stage_create(const struct stage_options *options, struct stage **out, struct shoal_error *error) {
+shoal_status stage_create(const struct stage_options *options, struct stage **out,
+                          struct shoal_error *error) {
     struct stage *stage = mem_calloc(1, sizeof *stage);
     if (stage == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a stage");
@@ -105,7 +112,8 @@ void stage_destroy(struct stage *stage) {
     memory_trim();
 }
 
-shoal_status stage_message_bytes(const struct stage *stage, size_t *in, size_t *out, struct shoal_error *error) {
+shoal_status stage_message_bytes(const struct stage *stage, size_t *in, size_t *out,
+                                 struct shoal_error *error) {
     size_t in_bytes;
     TRY(wire_size(stage->inputs, stage->input_count, 0, &in_bytes, error));
     TRY(wire_size(stage->outputs, stage->output_count, 0, out, error));
@@ -117,7 +125,8 @@ void stage_memory_get(const struct stage *stage, struct executor_memory *out) {
     executor_memory_get(stage->executor, out);
 }
 
-static shoal_status copy_in(struct stage *stage, const struct wire_message *message, struct shoal_error *error) {
+static shoal_status copy_in(struct stage *stage, const struct wire_message *message,
+                            struct shoal_error *error) {
     if (message->header.tensor_count != stage->input_count) {
         return error_set(error, SHOAL_PROTOCOL, "a message carries %u tensors, the stage takes %u",
                          message->header.tensor_count, stage->input_count);
@@ -126,9 +135,10 @@ static shoal_status copy_in(struct stage *stage, const struct wire_message *mess
         const struct tensor *have = &message->tensors[i], *want = &stage->inputs[i];
         if (have->dtype != want->dtype || !shape_equal(&have->shape, &want->shape)) {
             char a[SHAPE_TEXT], b[SHAPE_TEXT];
-            return error_set(error, SHOAL_PROTOCOL, "tensor %u of a message is %s %s, the stage takes %s %s", i,
-                             dtype_name(have->dtype), shape_format(&have->shape, a), dtype_name(want->dtype),
-                             shape_format(&want->shape, b));
+            return error_set(error, SHOAL_PROTOCOL,
+                             "tensor %u of a message is %s %s, the stage takes %s %s", i,
+                             dtype_name(have->dtype), shape_format(&have->shape, a),
+                             dtype_name(want->dtype), shape_format(&want->shape, b));
         }
     }
     for (uint32_t i = 0; i < stage->input_count; i++) {
@@ -138,7 +148,8 @@ static shoal_status copy_in(struct stage *stage, const struct wire_message *mess
 }
 
 shoal_status stage_run(struct stage *stage, const struct wire_message *message, struct tensor *out,
-                       uint32_t *out_count, double *copy_s, double *compute_s, struct shoal_error *error) {
+                       uint32_t *out_count, double *copy_s, double *compute_s,
+                       struct shoal_error *error) {
     const uint64_t start = platform_now_ns();
     TRY(copy_in(stage, message, error));
     const uint64_t copied = platform_now_ns();

@@ -1,6 +1,6 @@
 /*
- * A stage on its device: a range of segments, compiled, with weights and one activation slot. It turns the
- * tensors of one message into those of the next and knows nothing of who sent them.
+ * A stage on its device: a range of segments, compiled, with weights and one activation slot. It
+ * turns the tensors of one message into those of the next and knows nothing of who sent them.
  *
  * Threads: used by one thread at a time. stage_run allocates nothing.
  */
@@ -32,7 +32,8 @@ struct stage_options {
 
 struct stage;
 
-/* Errors: the executor's and the weight source's; NO_MEMORY with the figures where memory_limit would be passed. */
+/* Errors: the executor's and the weight source's; NO_MEMORY with the figures where memory_limit
+ * would be passed. */
 NODISCARD shoal_status stage_create(const struct stage_options *options, struct stage **out,
                                     struct shoal_error *error);
 void stage_destroy(struct stage *stage);
@@ -44,12 +45,12 @@ NODISCARD shoal_status stage_message_bytes(const struct stage *stage, size_t *in
 void stage_memory_get(const struct stage *stage, struct executor_memory *out);
 
 /*
- * Copies the message's tensors into the slot, runs, and lends the results: out [*out_count ≤ WIRE_MAX_TENSORS],
- * valid until the next run. copy_s and compute_s (may be NULL) get the seconds of each part.
- * Errors: PROTOCOL (tensors of other number, type or shape than the cut's), INTERNAL.
+ * Copies the message's tensors into the slot, runs, and lends the results: out [*out_count ≤
+ * WIRE_MAX_TENSORS], valid until the next run. copy_s and compute_s (may be NULL) get the seconds
+ * of each part. Errors: PROTOCOL (tensors of other number, type or shape than the cut's), INTERNAL.
  */
-NODISCARD shoal_status stage_run(struct stage *stage, const struct wire_message *message, struct tensor *out,
-                                 uint32_t *out_count, double *copy_s, double *compute_s,
-                                 struct shoal_error *error);
+NODISCARD shoal_status stage_run(struct stage *stage, const struct wire_message *message,
+                                 struct tensor *out, uint32_t *out_count, double *copy_s,
+                                 double *compute_s, struct shoal_error *error);
 
 #endif

@@ -38,7 +38,8 @@ uint16_t convert_f32_to_f16(float value) {
     if (magnitude >= 0x477FF000U) { /* rounds to 65536 or more */
         return (uint16_t)(sign | 0x7C00U);
     }
-    if (magnitude < 0x38800000U) { /* below 2⁻¹⁴: subnormal; adding 0.5 leaves round(value · 2²⁴) in the low bits */
+    if (magnitude < 0x38800000U) { /* below 2⁻¹⁴: subnormal; adding 0.5 leaves round(value · 2²⁴) in
+                                      the low bits */
         const uint32_t shifted = bits_of_float(float_of_bits(magnitude) + 0.5F);
         return (uint16_t)(sign | (shifted - 0x3F000000U));
     }
@@ -58,13 +59,13 @@ uint16_t convert_f32_to_bf16(float value) {
     return (uint16_t)((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
 }
 
-#define CONVERT_LOOP(type, expression)                                                             \
-    do {                                                                                           \
-        for (size_t i = 0; i < count; i++) {                                                       \
-            type element;                                                                          \
-            memcpy(&element, bytes + i * sizeof element, sizeof element);                          \
-            to[i] = (expression);                                                                  \
-        }                                                                                          \
+#define CONVERT_LOOP(type, expression)                                    \
+    do {                                                                  \
+        for (size_t i = 0; i < count; i++) {                              \
+            type element;                                                 \
+            memcpy(&element, bytes + i * sizeof element, sizeof element); \
+            to[i] = (expression);                                         \
+        }                                                                 \
     } while (0)
 
 bool convert_to_f32(enum dtype dtype, const void *from, float *to, size_t count) {

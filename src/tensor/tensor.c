@@ -14,7 +14,8 @@ static const struct {
     DTYPE_LIST(X)
 #undef X
 };
-_Static_assert(sizeof dtypes / sizeof dtypes[0] == DTYPE_COUNT, "a name and a size for every dtype");
+_Static_assert(sizeof dtypes / sizeof dtypes[0] == DTYPE_COUNT,
+               "a name and a size for every dtype");
 
 const char *dtype_name(enum dtype dtype) {
     ASSERT((unsigned)dtype < DTYPE_COUNT);

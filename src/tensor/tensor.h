@@ -21,7 +21,7 @@ struct tensor {
     void *data; /* borrowed */
 };
 
-#define SHAPE(...)                                                                                 \
+#define SHAPE(...) \
     ((struct shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
 
 bool shape_equal(const struct shape *a, const struct shape *b);

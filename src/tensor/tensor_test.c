@@ -17,7 +17,8 @@ static void shapes_that_overflow_are_refused(void **state) {
     int64_t count;
     size_t bytes;
     const struct shape good = SHAPE(8, 197, 768), negative = SHAPE(2, -1),
-                       huge = SHAPE(INT64_C(1) << 40, INT64_C(1) << 40), wide = SHAPE(INT64_C(1) << 62);
+                       huge = SHAPE(INT64_C(1) << 40, INT64_C(1) << 40),
+                       wide = SHAPE(INT64_C(1) << 62);
     const struct shape scalar = {0};
     assert_true(shape_count(&good, &count) && count == 8 * 197 * 768);
     assert_true(shape_bytes(&good, DTYPE_F32, &bytes) && bytes == 4u * 8 * 197 * 768);
@@ -31,7 +32,8 @@ static void shapes_print_and_compare(void **state) {
     (void)state;
     char text[SHAPE_TEXT];
     const struct shape a = SHAPE(8, 197, 768), b = SHAPE(8, 197), c = SHAPE(8, 198);
-    const struct shape long_one = SHAPE(INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX);
+    const struct shape long_one =
+        SHAPE(INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX);
     assert_string_equal(shape_format(&a, text), "[8,197,768]");
     assert_true(strlen(shape_format(&long_one, text)) < SHAPE_TEXT);
     assert_true(shape_equal(&a, &a));
@@ -54,7 +56,8 @@ static void dtype_names_round_trip(void **state) {
 static void every_half_survives_the_round_trip(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits < 65536; bits++) {
-        const float half = convert_f16_to_f32((uint16_t)bits), brain = convert_bf16_to_f32((uint16_t)bits);
+        const float half = convert_f16_to_f32((uint16_t)bits),
+                    brain = convert_bf16_to_f32((uint16_t)bits);
         if (isnan(half)) {
             assert_true(isnan(convert_f16_to_f32(convert_f32_to_f16(half))));
         } else {
@@ -72,7 +75,8 @@ static void every_half_survives_the_round_trip(void **state) {
 static void halves_round_to_nearest_even(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits < 0x7BFF; bits++) {
-        const double low = (double)convert_f16_to_f32((uint16_t)bits), high = (double)convert_f16_to_f32((uint16_t)(bits + 1));
+        const double low = (double)convert_f16_to_f32((uint16_t)bits),
+                     high = (double)convert_f16_to_f32((uint16_t)(bits + 1));
         const double middle = (low + high) / 2;
         const uint32_t even = bits % 2 == 0 ? bits : bits + 1;
         assert_int_equal(convert_f32_to_f16((float)middle), even);
@@ -101,9 +105,12 @@ static void integers_convert_from_unaligned_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_that_overflow_are_refused),   cmocka_unit_test(shapes_print_and_compare),
-        cmocka_unit_test(dtype_names_round_trip),             cmocka_unit_test(every_half_survives_the_round_trip),
-        cmocka_unit_test(halves_round_to_nearest_even),       cmocka_unit_test(integers_convert_from_unaligned_bytes),
+        cmocka_unit_test(shapes_that_overflow_are_refused),
+        cmocka_unit_test(shapes_print_and_compare),
+        cmocka_unit_test(dtype_names_round_trip),
+        cmocka_unit_test(every_half_survives_the_round_trip),
+        cmocka_unit_test(halves_round_to_nearest_even),
+        cmocka_unit_test(integers_convert_from_unaligned_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,9 +15,10 @@
 static void expect(const char *arguments, int status, const char *said) {
     struct command command;
     command_run(&command, arguments);
-    if (command.status != status || (strstr(command.error, said) == NULL && strstr(command.out, said) == NULL)) {
-        fail_msg("shoal %s: status %d, wanted %d and '%s'; said: %s%s", arguments, command.status, status, said, command.out,
-                 command.error);
+    if (command.status != status ||
+        (strstr(command.error, said) == NULL && strstr(command.out, said) == NULL)) {
+        fail_msg("shoal %s: status %d, wanted %d and '%s'; said: %s%s", arguments, command.status,
+                 status, said, command.out, command.error);
     }
     command_free(&command);
 }
@@ -44,7 +45,8 @@ static void wrong_usage_is_2_and_says_what(void **state) {
     expect("run vit-test --input random:5 --devices 0", 2, "--devices wants a whole number");
     expect("run vit-test --input random:5 --devices many", 2, "--devices wants a whole number");
     expect("run vit-test --input random:0", 2, "random:N with N at least 1");
-    expect("run vit-test --input random:5 --kernels fast", 2, "choose auto, onednn, blas or reference");
+    expect("run vit-test --input random:5 --kernels fast", 2,
+           "choose auto, onednn, blas or reference");
     expect("run vit-test --input random:5 --memory lots", 2, "--memory wants a size");
     expect("run vit-test --input random:5 --isa mmx", 2, "mmx");
     expect("run vit-test --input random:5 --devices 2 --cuts 12", 2, "--cuts");
@@ -59,7 +61,8 @@ static void what_is_not_there_is_1_and_named(void **state) {
     expect("run no-such-model --input random:5", 1, "vit-base");
     expect("run ./no/such/dir --input random:5", 1, "no such directory");
     expect("run vit-test --input /no/such/photo.jpg", 1, "/no/such/photo.jpg");
-    expect("run vit-test --input random:5 --weights /no/such.safetensors", 1, "/no/such.safetensors");
+    expect("run vit-test --input random:5 --weights /no/such.safetensors", 1,
+           "/no/such.safetensors");
     expect("run vit-test --input random:5 --cluster c.yaml", 1, "--cluster");
     expect("run vit-test --input random:5 --dtype int8", 1, "f32");
     expect("run vit-test --input random:5 --output /no/such/folder/x.jsonl", 1, "/no/such/folder");
@@ -69,19 +72,22 @@ static void what_is_not_there_is_1_and_named(void **state) {
 static void weights_that_do_not_fit_are_listed(void **state) {
     (void)state;
     /* A file with one tensor of a wrong shape: everything else is missing. */
-    static const char header[] = "{\"vit.layernorm.weight\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+    static const char header[] =
+        "{\"vit.layernorm.weight\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
     unsigned char file[8 + sizeof header - 1 + 8] = {(unsigned char)(sizeof header - 1)};
     memcpy(file + 8, header, sizeof header - 1);
     char *path = harness_path("wrong.safetensors");
     harness_write(path, file, sizeof file);
     char text[900];
-    (void)snprintf(text, sizeof text, "run vit-test --input random:5 --in-process --weights %s", path);
+    (void)snprintf(text, sizeof text, "run vit-test --input random:5 --in-process --weights %s",
+                   path);
     expect(text, 1, "vit.embeddings.cls_token");
 }
 
 static void infeasible_is_3_with_the_shortfall_of_each_device(void **state) {
     (void)state;
-    expect("run vit-base --input random:5 --devices 2 --threads 1 --memory 60M", 3, "local-2 lacks");
+    expect("run vit-base --input random:5 --devices 2 --threads 1 --memory 60M", 3,
+           "local-2 lacks");
     expect("plan vit-base --devices 2 --threads 1 --memory 60M", 3, "local-1");
 }
 
@@ -91,19 +97,24 @@ static void plans_have_their_keys(void **state) {
     command_run(&command, "plan vit-test --devices 3 --threads 1 --json");
     assert_int_equal(command.status, 0);
     json_t *plan = command_json(&command);
-    static const char *const keys[] = {"feasible", "bottleneck_s", "latency_s", "lower_bound_s", "gap", "single_device_s", "solver_seconds", "cells"};
+    static const char *const keys[] = {"feasible",       "bottleneck_s", "latency_s",
+                                       "lower_bound_s",  "gap",          "single_device_s",
+                                       "solver_seconds", "cells"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         assert_non_null(json_object_get(plan, keys[i]));
     }
-    const json_t *stages = json_object_get(json_array_get(json_object_get(plan, "cells"), 0), "stages");
+    const json_t *stages =
+        json_object_get(json_array_get(json_object_get(plan, "cells"), 0), "stages");
     assert_int_equal(json_array_size(stages), 3);
     static const char *const stage_keys[] = {"first", "last", "compute_s", "send_s", "members"};
-    static const char *const member_keys[] = {"device", "kind", "share", "memory_bytes", "memory_limit_bytes"};
+    static const char *const member_keys[] = {"device", "kind", "share", "memory_bytes",
+                                              "memory_limit_bytes"};
     for (size_t i = 0; i < 3; i++) {
         const json_t *stage = json_array_get(stages, i);
         for (size_t k = 0; k < 5; k++) {
             assert_non_null(json_object_get(stage, stage_keys[k]));
-            assert_non_null(json_object_get(json_array_get(json_object_get(stage, "members"), 0), member_keys[k]));
+            assert_non_null(json_object_get(json_array_get(json_object_get(stage, "members"), 0),
+                                            member_keys[k]));
         }
     }
     json_decref(plan);
@@ -111,7 +122,8 @@ static void plans_have_their_keys(void **state) {
     expect("plan vit-test --devices 2 --threads 1", 0, "bottleneck");
     expect("plan vit-test --devices 2 --threads 1 --format svg", 0, "<svg");
     expect("plan vit-test --devices 2 --threads 1 --baseline pipedream", 0, "bottleneck");
-    expect("plan vit-test --devices 3 --threads 1 --choose-devices --objective latency", 0, "device");
+    expect("plan vit-test --devices 3 --threads 1 --choose-devices --objective latency", 0,
+           "device");
 }
 
 static void the_engine_bench_has_its_keys(void **state) {
@@ -120,7 +132,17 @@ static void the_engine_bench_has_its_keys(void **state) {
     command_run(&command, "bench engine vit-test --batch 2 --repeats 3 --json");
     assert_int_equal(command.status, 0);
     json_t *result = command_json(&command);
-    static const char *const keys[] = {"model", "batch", "threads", "dtype", "isa", "kernels", "items_per_second", "gflops", "peak_gflops", "fraction_of_peak", "peak_memory_bytes"};
+    static const char *const keys[] = {"model",
+                                       "batch",
+                                       "threads",
+                                       "dtype",
+                                       "isa",
+                                       "kernels",
+                                       "items_per_second",
+                                       "gflops",
+                                       "peak_gflops",
+                                       "fraction_of_peak",
+                                       "peak_memory_bytes"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         assert_non_null(json_object_get(result, keys[i]));
     }

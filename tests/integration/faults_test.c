@@ -1,4 +1,5 @@
-/* Devices that die or stall, owners that go away, disks that fill: real signals to real processes. */
+/* Devices that die or stall, owners that go away, disks that fill: real signals to real processes.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +40,9 @@ static char *expected;
 static void make_expected(void) {
     char text[900], output[600];
     (void)snprintf(output, sizeof output, "%s", harness_path("whole.jsonl"));
-    (void)snprintf(text, sizeof text, "run vit-test --input random:400 --threads 1 --in-process --json --output %s", output);
+    (void)snprintf(text, sizeof text,
+                   "run vit-test --input random:400 --threads 1 --in-process --json --output %s",
+                   output);
     struct command command;
     command_run(&command, text);
     assert_int_equal(command.status, 0);
@@ -61,7 +64,8 @@ static void check_kept(const char *path) {
 /* Endless input: the run cannot finish before it is disturbed. */
 #define ENDLESS "run vit-test --input random:100000000 --threads 1 --devices 3 --output %s"
 
-static void disturb(int device, int number, long after_ms, struct command *command, pid_t pids[DEVICES]) {
+static void disturb(int device, int number, long after_ms, struct command *command,
+                    pid_t pids[DEVICES]) {
     char text[900];
     (void)snprintf(text, sizeof text, ENDLESS " --deadline 5", harness_path("kept.jsonl"));
     command_start(command, text);
@@ -100,7 +104,8 @@ static void a_killed_device_ends_the_run_and_is_named(void **state) {
         char name[32];
         (void)snprintf(name, sizeof name, "local-%d", device + 1);
         if (command.status != 4 || strstr(command.error, name) == NULL) {
-            fail_msg("killed %s after %ld ms: status %d, said: %s", name, after_ms, command.status, command.error);
+            fail_msg("killed %s after %ld ms: status %d, said: %s", name, after_ms, command.status,
+                     command.error);
         }
         all_are_gone(pids, DEVICES);
         first_lines_are_expected();
@@ -158,7 +163,8 @@ static void devices_end_with_an_owner_that_is_killed(void **state) {
 static void a_full_disk_ends_the_run_with_its_reason(void **state) {
     (void)state;
     struct command command;
-    command_run(&command, "run vit-test --input random:100 --threads 1 --in-process --output /dev/full");
+    command_run(&command,
+                "run vit-test --input random:100 --threads 1 --in-process --output /dev/full");
     assert_int_equal(command.status, 1);
     assert_non_null(strstr(command.error, "/dev/full"));
     assert_non_null(strstr(command.error, "No space left"));

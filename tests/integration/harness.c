@@ -160,7 +160,8 @@ size_t child_processes(pid_t pid, pid_t *out, size_t most) {
     (void)snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
     char *text = harness_read(path);
     size_t count = 0;
-    for (char *word = text != NULL ? strtok(text, " ") : NULL; word != NULL && count < most; word = strtok(NULL, " ")) {
+    for (char *word = text != NULL ? strtok(text, " ") : NULL; word != NULL && count < most;
+         word = strtok(NULL, " ")) {
         out[count++] = (pid_t)strtol(word, NULL, 10);
     }
     free(text);

@@ -24,7 +24,8 @@ void command_wait(struct command *command); /* fails the test after 120 s */
 void command_run(struct command *command, const char *arguments);
 void command_free(struct command *command);
 
-/* The JSON document that the command printed; the caller's. Fails the test if it printed anything else. */
+/* The JSON document that the command printed; the caller's. Fails the test if it printed anything
+ * else. */
 json_t *command_json(const struct command *command);
 
 /* Processes that `pid` started; returns how many (at most most). */

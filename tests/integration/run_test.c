@@ -1,4 +1,5 @@
-/* shoal run: the same bits for any number of devices, any cuts and both transports; real input; reports. */
+/* shoal run: the same bits for any number of devices, any cuts and both transports; real input;
+ * reports. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,11 +39,15 @@ static void the_bits_are_the_same_for_any_number_of_devices(void **state) {
     static const int devices[] = {2, 3, 4, 8};
     for (size_t k = 0; k < 4; k++) {
         char text[256], one[65], other[65];
-        (void)snprintf(text, sizeof text, "run vit-test --input random:9 --microbatch 2 --threads 1 --json --kernels %s --devices 1",
+        (void)snprintf(text, sizeof text,
+                       "run vit-test --input random:9 --microbatch 2 --threads 1 --json --kernels "
+                       "%s --devices 1",
                        kernels[k]);
         digest_of(text, one);
         for (size_t d = 0; d < 4; d++) {
-            (void)snprintf(text, sizeof text, "run vit-test --input random:9 --microbatch 2 --threads 1 --json --kernels %s --devices %d%s",
+            (void)snprintf(text, sizeof text,
+                           "run vit-test --input random:9 --microbatch 2 --threads 1 --json "
+                           "--kernels %s --devices %d%s",
                            kernels[k], devices[d], d % 2 == 0 ? "" : " --in-process");
             digest_of(text, other);
             assert_string_equal(one, other);
@@ -55,13 +60,17 @@ static void the_bits_are_the_same_for_any_cuts(void **state) {
     char text[256], one[65], other[65];
     digest_of("run vit-test --input random:5 --threads 1 --json --in-process", one);
     for (int cut = 1; cut < 12; cut++) { /* vit-test has 3 layers, 12 segments */
-        (void)snprintf(text, sizeof text, "run vit-test --input random:5 --threads 1 --json --in-process --devices 2 --cuts %d", cut);
+        (void)snprintf(
+            text, sizeof text,
+            "run vit-test --input random:5 --threads 1 --json --in-process --devices 2 --cuts %d",
+            cut);
         digest_of(text, other);
         assert_string_equal(one, other);
     }
     digest_of("run vit-test --input random:5 --threads 1 --json --devices 4 --cuts 1,5,11", other);
     assert_string_equal(one, other);
-    digest_of("run vit-test --input random:5 --threads 1 --json --devices 3 --baseline even", other);
+    digest_of("run vit-test --input random:5 --threads 1 --json --devices 3 --baseline even",
+              other);
     assert_string_equal(one, other);
 }
 
@@ -77,8 +86,10 @@ static void the_report_has_its_keys_and_adds_up(void **state) {
     (void)state;
     json_t *d;
     run_json("run vit-test --input random:40 --threads 1 --json --devices 3", &d);
-    static const char *const keys[] = {"items",   "failed_items", "setup_seconds", "seconds", "items_per_second",
-                                       "steady_items_per_second", "output_digest", "devices", "links"};
+    static const char *const keys[] = {
+        "items",         "failed_items",     "setup_seconds",
+        "seconds",       "items_per_second", "steady_items_per_second",
+        "output_digest", "devices",          "links"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (json_object_get(d, keys[i]) == NULL) {
             fail_msg("no key %s", keys[i]);
@@ -90,9 +101,19 @@ static void the_report_has_its_keys_and_adds_up(void **state) {
     const json_t *devices = json_object_get(d, "devices"), *links = json_object_get(d, "links");
     assert_int_equal(json_array_size(devices), 3);
     assert_int_equal(json_array_size(links), 4);
-    static const char *const device_keys[] = {"name",   "cell",   "stage",  "member", "first",
-                                              "last",   "compute_s", "receive_s", "send_s", "wait_s",
-                                              "cpu_s",  "peak_memory_bytes", "predicted_memory_bytes"};
+    static const char *const device_keys[] = {"name",
+                                              "cell",
+                                              "stage",
+                                              "member",
+                                              "first",
+                                              "last",
+                                              "compute_s",
+                                              "receive_s",
+                                              "send_s",
+                                              "wait_s",
+                                              "cpu_s",
+                                              "peak_memory_bytes",
+                                              "predicted_memory_bytes"};
     json_int_t next = 1;
     for (size_t i = 0; i < 3; i++) {
         const json_t *device = json_array_get(devices, i);
@@ -114,7 +135,8 @@ static void the_report_has_its_keys_and_adds_up(void **state) {
     json_decref(d);
 }
 
-/* A picture made here: PNG needs a library, PPM is not read, so the fixtures of tests/golden serve. */
+/* A picture made here: PNG needs a library, PPM is not read, so the fixtures of tests/golden serve.
+ */
 static void golden_picture(char *path, size_t bytes, const char *name) {
     (void)snprintf(path, bytes, "%s/tests/golden/data/images/%s", getenv("SHOAL_SOURCE_DIR"), name);
 }
@@ -135,7 +157,9 @@ static void corrupt_items_are_reported_skipped_and_counted(void **state) {
     struct command command;
     char output[600];
     (void)snprintf(output, sizeof output, "%s", harness_path("pictures.jsonl"));
-    (void)snprintf(text, sizeof text, "run vit-test --input %s --output %s --json --in-process --microbatch 4", folder, output);
+    (void)snprintf(text, sizeof text,
+                   "run vit-test --input %s --output %s --json --in-process --microbatch 4", folder,
+                   output);
     command_run(&command, text);
     assert_int_equal(command.status, 1);
     json_t *document = command_json(&command);
@@ -150,7 +174,8 @@ static void corrupt_items_are_reported_skipped_and_counted(void **state) {
     for (char *line = strtok(lines, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         json_t *entry = json_loads(line, 0, NULL);
         assert_non_null(entry);
-        assert_int_equal(json_integer_value(json_object_get(entry, "index")), index++); /* input order, each once */
+        assert_int_equal(json_integer_value(json_object_get(entry, "index")),
+                         index++); /* input order, each once */
         errors += json_object_get(entry, "error") != NULL;
         json_decref(entry);
     }
@@ -164,7 +189,9 @@ static void results_are_lines_with_probabilities_that_add_up(void **state) {
     (void)state;
     char text[1200], output[600];
     (void)snprintf(output, sizeof output, "%s", harness_path("top.jsonl"));
-    (void)snprintf(text, sizeof text, "run vit-test --input random:7 --output %s --json --in-process --top 10 --logits", output);
+    (void)snprintf(
+        text, sizeof text,
+        "run vit-test --input random:7 --output %s --json --in-process --top 10 --logits", output);
     json_t *document;
     run_json(text, &document);
     json_decref(document);
@@ -172,12 +199,14 @@ static void results_are_lines_with_probabilities_that_add_up(void **state) {
     assert_int_equal(count_lines(lines), 7);
     for (char *line = strtok(lines, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         json_t *entry = json_loads(line, 0, NULL);
-        const json_t *top = json_object_get(entry, "top"), *logits = json_object_get(entry, "logits");
+        const json_t *top = json_object_get(entry, "top"),
+                     *logits = json_object_get(entry, "logits");
         assert_int_equal(json_array_size(top), 10);
         assert_int_equal(json_array_size(logits), 10);
         double sum = 0, before = 2;
         for (size_t i = 0; i < 10; i++) {
-            const double p = json_number_value(json_object_get(json_array_get(top, i), "probability"));
+            const double p =
+                json_number_value(json_object_get(json_array_get(top, i), "probability"));
             assert_true(p <= before);
             before = p;
             sum += p;
@@ -204,7 +233,8 @@ static void a_second_run_measures_nothing(void **state) {
 static void a_corrupt_store_is_no_obstacle(void **state) {
     (void)state;
     char *path = harness_path("home/shoal.db");
-    harness_write(path, "this is no database, but it is long enough to be looked at: 0123456789", 70);
+    harness_write(path, "this is no database, but it is long enough to be looked at: 0123456789",
+                  70);
     struct command command;
     command_run(&command, "run vit-test --input random:3 --in-process --json");
     assert_int_equal(command.status, 0);
@@ -223,10 +253,10 @@ static void memory_does_not_grow_with_the_input(void **state) {
     run_json("run vit-test --input random:50 --threads 1 --json --devices 2", &small);
     run_json("run vit-test --input random:3000 --threads 1 --json --devices 2", &large);
     for (size_t i = 0; i < 2; i++) {
-        const json_int_t a = json_integer_value(
-            json_object_get(json_array_get(json_object_get(small, "devices"), i), "peak_memory_bytes"));
-        const json_int_t b = json_integer_value(
-            json_object_get(json_array_get(json_object_get(large, "devices"), i), "peak_memory_bytes"));
+        const json_int_t a = json_integer_value(json_object_get(
+            json_array_get(json_object_get(small, "devices"), i), "peak_memory_bytes"));
+        const json_int_t b = json_integer_value(json_object_get(
+            json_array_get(json_object_get(large, "devices"), i), "peak_memory_bytes"));
         assert_true(b < a + 4000000);
     }
     json_decref(small);

@@ -15,7 +15,11 @@ typedef float vf_memory __attribute__((vector_size(VECTOR_WIDTH * 4), aligned(4)
 
 #define LANES 16                     /* partial sums of a row, whatever the width */
 #define GROUP (LANES / VECTOR_WIDTH) /* registers that hold them */
+#ifdef __clang__
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
 #define UNROLLED _Pragma("GCC unroll 32")
+#endif
 
 INLINE vf load(const float *p) {
     return *(const vf_memory *)p;
