@@ -155,6 +155,14 @@ shoal_status try_send(struct transport *t, int to, struct transport_message *mes
     return status;
 }
 
+void send_patiently(struct transport *t, int to, struct transport_message *message) {
+    shoal_status status;
+    while ((status = t->ops->send(t, device_name(to), message, NULL)) == SHOAL_BUSY) {
+        (void)expect_event(t, TRANSPORT_WANT_CONTROL, TRANSPORT_WRITABLE);
+    }
+    assert_int_equal(status, SHOAL_OK);
+}
+
 void send_data(struct transport *t, int to, uint64_t number, size_t bytes) {
     assert_int_equal(try_send(t, to, make_data(t, number, bytes)), SHOAL_OK);
 }

@@ -65,6 +65,8 @@ void expect_nothing(struct transport *t, unsigned want, uint64_t for_ns);
 struct transport_message *make_data(struct transport *t, uint64_t number, size_t bytes);
 struct transport_message *make_control(struct transport *t, uint64_t number);
 shoal_status try_send(struct transport *t, int to, struct transport_message *message);
+/* As try_send, but awaits WRITABLE as often as it needs. */
+void send_patiently(struct transport *t, int to, struct transport_message *message);
 void send_data(struct transport *t, int to, uint64_t number, size_t bytes);
 void send_control(struct transport *t, int to, uint64_t number);
 /* The message has this number and the right contents. */

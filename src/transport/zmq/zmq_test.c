@@ -275,7 +275,7 @@ static void test_io_cpu_is_all_of_the_transports_cpu(void **state) {
     b->ops->stats(b, &before[1]);
     const double others = platform_process_cpu_s() - platform_thread_cpu_s();
     for (uint64_t i = 0; i < 20; i++) {
-        send_data(a, 1, i, 4000000);
+        send_patiently(a, 1, make_data(a, i, 4000000));
         expect_message(b, WANT_ALL, 0, i);
     }
     const double spent = platform_process_cpu_s() - platform_thread_cpu_s() - others;
