@@ -53,8 +53,8 @@ static shoal_status time_model(const struct bench_arguments *arguments, const st
 }
 
 static shoal_status bench_graph(const struct bench_arguments *arguments, const struct graph *graph,
-                                const struct kernel_choice *choice, struct bench_result *out,
-                                struct shoal_error *error) {
+                                const struct kernel_choice *choice, const struct weights_spec *spec,
+                                struct bench_result *out, struct shoal_error *error) {
     const struct executor_options options = {.first = 1,
                                              .last = graph_segment_count(graph),
                                              .batch = arguments->batch,
@@ -66,7 +66,7 @@ static shoal_status bench_graph(const struct bench_arguments *arguments, const s
     struct weight_source *source = NULL;
     shoal_status status = executor_compile(graph, &options, &executor, error);
     if (status == SHOAL_OK) {
-        status = weights_random_create((uint64_t)arguments->seed, &source, error);
+        status = weights_open(spec, &source, error);
     }
     if (status == SHOAL_OK) {
         status = executor_weights_load(executor, source, &weights, error);
@@ -97,22 +97,26 @@ static shoal_status bench(const struct bench_arguments *arguments, const char *m
         return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only",
                          arguments->dtype, SHOAL_VERSION_TEXT);
     }
-    struct model_config config;
-    TRY(model_builtin(model, &config, error));
-    struct graph *graph;
-    TRY(model_build(&config, &graph, error));
+    struct model_ref *ref;
+    TRY(model_ref_open(model, NULL, (uint64_t)arguments->seed, &ref, error));
+    struct graph *graph = NULL;
     struct kernel_choice *choice = NULL;
-    shoal_status status = kernel_choice_create(&choice, error);
+    shoal_status status = model_build(model_ref_config(ref), &graph, error);
+    if (status == SHOAL_OK) {
+        status = kernel_choice_create(&choice, error);
+    }
     if (status == SHOAL_OK && strcmp(arguments->kernels, "auto") == 0) {
         status = profile_choose(graph, arguments->batch, (int)arguments->threads, choice, error);
     } else if (status == SHOAL_OK) {
         status = kernel_choice_set_default(choice, arguments->kernels, error);
     }
     if (status == SHOAL_OK) {
-        status = bench_graph(arguments, graph, choice, out, error);
+        const struct weights_spec weights = model_ref_weights(ref);
+        status = bench_graph(arguments, graph, choice, &weights, out, error);
     }
     kernel_choice_destroy(choice);
     graph_destroy(graph);
+    model_ref_close(ref);
     return status;
 }
 

@@ -4,6 +4,7 @@
 #include "kernels/isa.h"
 #include "platform/cpu.h"
 #include "platform/process.h"
+#include "runtime/cluster.h"
 #include "runtime/keys.h"
 #include "runtime/node.h"
 #include "transport/zmq/zmq_transport.h"
@@ -48,9 +49,10 @@ static shoal_status start(const struct node_arguments *arguments, struct shoal_e
         return error_set(error, SHOAL_USAGE,
                          "--key FILE and --allow FILE are needed: no link is open to strangers");
     }
-    struct zmq_transport_options options = {
-        .base = {.name = arguments->name, .message_bytes = arguments->message_bytes},
-        .listen = arguments->listen};
+    struct zmq_transport_options options = {.base = {.name = arguments->name,
+                                                     .message_bytes = arguments->message_bytes,
+                                                     .lost_after_ns = CLUSTER_LOST_AFTER_NS},
+                                            .listen = arguments->listen};
     TRY(keys_read(arguments->key, &options.keys, error));
     struct zmq_allowed *allowed;
     TRY(keys_read_allowed(arguments->allow, &allowed, &options.allowed_count, error));

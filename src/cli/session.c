@@ -44,8 +44,8 @@ size_t session_options(struct session *session, struct args_option *out) {
          INT64_MAX},
         {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto: measured)",
          &s->kernels, 0, 0},
-        {"isa", ARGS_TEXT, "NAME", "instruction set cap: native, baseline, avx2, avx512, neon",
-         &s->isa, 0, 0},
+        {"isa", ARGS_TEXT, "NAME",
+         "instruction set cap: native, common, baseline, avx2, avx512, neon", &s->isa, 0, 0},
         {"dtype", ARGS_TEXT, "D", "f32 (the one in this version)", &s->dtype, 0, 0},
         {"link-codec", ARGS_TEXT, "C", "f32 (the one in this version)", &s->link_codec, 0, 0},
         {"baseline", ARGS_TEXT, "RULE", "even or pipedream instead of the optimum, for comparison",
@@ -185,6 +185,10 @@ static shoal_status start_devices(struct session *session, struct shoal_error *e
 shoal_status session_open(struct session *session, const char *model, struct shoal_error *error) {
     enum isa isa;
     TRY(check_flags(session, error));
+    if (strcmp(session->isa, "common") == 0) {
+        session->isa = "native"; /* local devices have one processor, so what they have in common is
+                                    all of it */
+    }
     TRY(isa_parse(session->isa, &isa, error));
     TRY(isa_cap(isa, cli_argv, error));
     process_catch_stop(NULL, NULL);

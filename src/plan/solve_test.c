@@ -295,7 +295,7 @@ static void check_instance(struct instance *x, uint32_t *feasible, uint32_t *ine
 
 static void run_instances(uint64_t count, uint32_t max_n, uint32_t max_d, enum hosts hosts,
                           uint32_t *inexact) {
-    const char *text = getenv("SHOAL_SEED");
+    const char *text = getenv("SHOAL_TEST_SEED");
     const uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
     uint32_t feasible = 0;
     *inexact = 0;

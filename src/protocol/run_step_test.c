@@ -494,11 +494,11 @@ static void simulate(uint64_t seed) {
 
 static void test_simulated_pipelines(void **unused) {
     (void)unused;
-    const char *text = getenv("SHOAL_SEED");
+    const char *text = getenv("SHOAL_TEST_SEED");
     const uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
     const uint64_t count = text != NULL ? 1 : 3000;
     for (uint64_t seed = first; seed < first + count; seed++) {
-        simulate(seed); /* on failure: SHOAL_SEED=<seed> run_step_test */
+        simulate(seed); /* on failure: SHOAL_TEST_SEED=<seed> run_step_test */
     }
 }
 

@@ -47,6 +47,10 @@ struct cluster {
     uint64_t next_id;
 };
 
+/* Silence after which a peer counts as lost: long enough for a machine whose cores are all taken.
+ */
+#define CLUSTER_LOST_AFTER_NS (UINT64_C(5) * 1000000000)
+
 #define CLUSTER_OWNER "owner" /* this side's name among local devices */
 
 /* Starts the devices, connects, asks each for "info". Errors: IO, TIMEOUT, PEER_LOST, CANCELLED,

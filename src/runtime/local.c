@@ -124,7 +124,9 @@ static shoal_status start_processes(struct cluster *cluster, const struct cluste
         TRY(await_process(cluster, i, error));
     }
     const struct zmq_transport_options transport = {
-        .base = {.name = CLUSTER_OWNER, .message_bytes = options->message_bytes},
+        .base = {.name = CLUSTER_OWNER,
+                 .message_bytes = options->message_bytes,
+                 .lost_after_ns = CLUSTER_LOST_AFTER_NS},
         .keys = owner,
         .allowed = cluster->local->allowed,
         .allowed_count = cluster->count,
@@ -147,7 +149,8 @@ static shoal_status start_thread(struct cluster *cluster, uint32_t index,
                                  const struct cluster_options *options, struct shoal_error *error) {
     struct local_device *device = &cluster->local->devices[index];
     const struct transport_options transport = {.name = cluster->devices[index].name,
-                                                .message_bytes = options->message_bytes};
+                                                .message_bytes = options->message_bytes,
+                                                .lost_after_ns = CLUSTER_LOST_AFTER_NS};
     TRY(inproc_create(cluster->local->hub, &transport, &device->transport, error));
     const struct node_options node = {.name = cluster->devices[index].name,
                                       .transport = device->transport,
@@ -172,7 +175,8 @@ static shoal_status start_threads(struct cluster *cluster, const struct cluster_
         TRY(start_thread(cluster, i, options, error));
     }
     const struct transport_options transport = {.name = CLUSTER_OWNER,
-                                                .message_bytes = options->message_bytes};
+                                                .message_bytes = options->message_bytes,
+                                                .lost_after_ns = CLUSTER_LOST_AFTER_NS};
     return inproc_create(cluster->local->hub, &transport, &cluster->transport, error);
 }
 

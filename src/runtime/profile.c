@@ -10,9 +10,10 @@
 #include <string.h>
 
 #define FLUSH_BYTES \
-    ((size_t)64 << 20)              /* beyond any last-level cache slice that one core keeps warm */
-#define MEASURE_NS (400 * CLOCK_MS) /* spent on each distinct segment, at least MIN_REPEATS runs \
-                                     */
+    ((size_t)64 << 20) /* beyond any last-level cache slice that one core keeps warm */
+#define MEASURE_NS                                                                \
+    (400 * CLOCK_MS) /* spent on each distinct segment, at least MIN_REPEATS runs \
+                      */
 #define MIN_REPEATS 5
 #define MAX_REPEATS 41
 

@@ -94,8 +94,12 @@ static void first_lines_are_expected(void) {
 
 static void a_killed_device_ends_the_run_and_is_named(void **state) {
     (void)state;
-    srand(20261121);
-    for (int i = 0; i < 6; i++) {
+    const char *chosen = getenv("SHOAL_TEST_SEED"), *times = getenv("SHOAL_TEST_ROUNDS");
+    const unsigned seed = chosen != NULL ? (unsigned)strtoul(chosen, NULL, 10) : 20261121U;
+    const int rounds = times != NULL ? atoi(times) : 6;
+    print_message("SHOAL_TEST_SEED=%u\n", seed);
+    srand(seed);
+    for (int i = 0; i < rounds; i++) {
         const int device = i % DEVICES;
         const long after_ms = rand() % 1500; /* during start, profile, loading or the run */
         struct command command;
