@@ -496,7 +496,8 @@ static void test_simulated_pipelines(void **unused) {
     (void)unused;
     const char *text = getenv("SHOAL_TEST_SEED");
     const uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
-    const uint64_t count = text != NULL ? 1 : 3000;
+    const char *rounds = getenv("SHOAL_TEST_ROUNDS"); /* from that seed on; 1 repeats a failure */
+    const uint64_t count = text == NULL ? 3000 : rounds != NULL ? strtoull(rounds, NULL, 10) : 1;
     for (uint64_t seed = first; seed < first + count; seed++) {
         simulate(seed); /* on failure: SHOAL_TEST_SEED=<seed> run_step_test */
     }
