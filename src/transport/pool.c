@@ -15,7 +15,7 @@
 #define ALWAYS_KEPT ((size_t)1 << 20)
 #define HEAD_BYTES ((sizeof(struct message) + 63) / 64 * 64)
 
-_Static_assert((size_t)1 << LARGEST_SHIFT == WIRE_MAX_MESSAGE_BYTES, "every message has a class");
+_Static_assert((WIRE_MAX_MESSAGE_BYTES - 1) >> LARGEST_SHIFT == 0, "every message has a class");
 
 struct pool {
     pthread_mutex_t mutex;

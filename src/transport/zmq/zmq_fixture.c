@@ -3,8 +3,15 @@
 #include "base/memory.h"
 #include "platform/file.h"
 
+#include "platform/clock.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <zmq.h>
 
 static void *setup(bool ipc) {
@@ -91,3 +98,66 @@ const struct conformance fixture_ipc = {.setup = setup_ipc,
                                         .create = create,
                                         .connect = dial,
                                         .vanish = zmq_transport_vanish};
+
+int tcp_connect(const char *address) {
+    int port = 0;
+    assert_int_equal(sscanf(address, "tcp://127.0.0.1:%d", &port), 1);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static void *run_relay(void *argument) {
+    struct relay *relay = argument;
+    const int client = accept(relay->listener, NULL, NULL);
+    const int server = tcp_connect(relay->to);
+    struct pollfd items[2] = {{.fd = client, .events = POLLIN}, {.fd = server, .events = POLLIN}};
+    static uint8_t buffer[4096];
+    while (poll(items, 2, (int)(PATIENCE / CLOCK_MS)) > 0) {
+        for (int from = 0; from < 2; from++) {
+            if (items[from].revents == 0) {
+                continue;
+            }
+            const ssize_t got = recv(items[from].fd, buffer, sizeof buffer, 0);
+            if (got <= 0 || send(items[1 - from].fd, buffer, (size_t)got, MSG_NOSIGNAL) != got) {
+                (void)close(client);
+                (void)close(server);
+                return NULL;
+            }
+            if (from == 0 && relay->count + (size_t)got <= relay->capacity) {
+                memcpy(relay->bytes + relay->count, buffer, (size_t)got);
+                relay->count += (size_t)got;
+            }
+            if (from == 0 && relay->bytes_per_second > 0) {
+                platform_sleep_ns((uint64_t)got * CLOCK_SECOND / relay->bytes_per_second);
+            }
+        }
+    }
+    (void)close(client);
+    (void)close(server);
+    return NULL;
+}
+
+void relay_start(struct relay *relay) {
+    const int small = 16384;
+    relay->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t at_bytes = sizeof at;
+    if (relay->bytes_per_second > 0) { /* a slow link holds little */
+        (void)setsockopt(relay->listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    }
+    assert_int_equal(bind(relay->listener, (const struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(relay->listener, 1), 0);
+    assert_int_equal(getsockname(relay->listener, (struct sockaddr *)&at, &at_bytes), 0);
+    (void)snprintf(relay->address, sizeof relay->address, "tcp://127.0.0.1:%d", ntohs(at.sin_port));
+    assert_int_equal(pthread_create(&relay->thread, NULL, run_relay, relay), 0);
+}
+
+void relay_stop(struct relay *relay) {
+    assert_int_equal(pthread_join(relay->thread, NULL), 0);
+    (void)close(relay->listener);
+}

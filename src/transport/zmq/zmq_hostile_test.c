@@ -10,10 +10,6 @@
 #include "wire/bytes.h"
 #include "wire/hello.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,17 +210,6 @@ static void test_libzmq_client_without_curve(void **state) {
 
 /* ---- plain TCP ---- */
 
-static int tcp_connect(const char *address) {
-    int port = 0;
-    assert_int_equal(sscanf(address, "tcp://127.0.0.1:%d", &port), 1);
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof to), 0);
-    return fd;
-}
-
 static void test_raw_tcp_garbage(void **state) {
     (void)state;
     struct siege siege;
@@ -284,40 +269,6 @@ static void test_a_flood_of_garbage_disturbs_nobody(void **state) {
     siege_close(&siege);
 }
 
-/* A relay that keeps what the client said. */
-struct relay {
-    int listener;
-    char address[64];
-    const char *to;
-    uint8_t *bytes;
-    size_t count, capacity;
-};
-
-static void *run_relay(void *argument) {
-    struct relay *relay = argument;
-    const int client = accept(relay->listener, NULL, NULL);
-    const int server = tcp_connect(relay->to);
-    struct pollfd items[2] = {{.fd = client, .events = POLLIN}, {.fd = server, .events = POLLIN}};
-    for (;;) {
-        uint8_t buffer[4096];
-        if (poll(items, 2, (int)(PATIENCE / CLOCK_MS)) <= 0) {
-            break;
-        }
-        const int from = items[0].revents != 0 ? 0 : 1;
-        const ssize_t got = recv(items[from].fd, buffer, sizeof buffer, 0);
-        if (got <= 0 || send(items[1 - from].fd, buffer, (size_t)got, MSG_NOSIGNAL) != got) {
-            break;
-        }
-        if (from == 0 && relay->count + (size_t)got <= relay->capacity) {
-            memcpy(relay->bytes + relay->count, buffer, (size_t)got);
-            relay->count += (size_t)got;
-        }
-    }
-    (void)close(client);
-    (void)close(server);
-    return NULL;
-}
-
 static void test_replayed_bytes_are_refused(void **state) {
     (void)state;
     struct siege siege;
@@ -325,16 +276,7 @@ static void test_replayed_bytes_are_refused(void **state) {
     static uint8_t captured[1 << 16];
     struct relay relay = {
         .to = siege.shared->address[0], .bytes = captured, .capacity = sizeof captured};
-    relay.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t at_bytes = sizeof at;
-    assert_int_equal(bind(relay.listener, (const struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(listen(relay.listener, 1), 0);
-    assert_int_equal(getsockname(relay.listener, (struct sockaddr *)&at, &at_bytes), 0);
-    (void)snprintf(relay.address, sizeof relay.address, "tcp://127.0.0.1:%d", ntohs(at.sin_port));
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_relay, &relay), 0);
+    relay_start(&relay);
     struct transport *honest = cluster_add(&siege.cluster, 2, NULL);
     assert_int_equal(honest->ops->connect(honest, "device-0", relay.address, NULL, NULL), SHOAL_OK);
     (void)expect_event(honest, WANT_ALL, TRANSPORT_PEER_UP);
@@ -343,8 +285,7 @@ static void test_replayed_bytes_are_refused(void **state) {
     expect_message(siege.victim, WANT_ALL, 2, 99);
     cluster_destroy_device(&siege.cluster, 2);
     (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    (void)close(relay.listener);
+    relay_stop(&relay);
     assert_true(relay.count > 5000 && relay.count < sizeof captured);
     for (uint64_t i = 1; i <= 2; i++) {
         const uint64_t before = refused(siege.victim);

@@ -19,16 +19,19 @@
  * Messages longer than a fragment travel in several: heartbeats and credit pass between them, each
  * is a sign of life, and nobody can make libzmq allocate more than one at a time. Long fragments
  * cost less CPU time (measured: docs/rationale/0004-transport.md), short ones let a slow link
- * breathe: a connection whose fragments take longer than SLOW_NS uses short ones.
+ * breathe; every connection finds its own length.
  */
 #define FRAGMENT_BYTES ((size_t)512 << 10)
+#define FIRST_FRAGMENT_BYTES ((size_t)128 << 10)
 #define SHORT_FRAGMENT_BYTES ((size_t)32 << 10)
-#define SLOW_NS (100 * CLOCK_MS)
-#define FRAGMENTS_UNDERWAY 3 /* handed to libzmq and not yet consumed, per connection */
-#define FRAGMENTS_LOW 1      /* when it pays to wake the I/O thread for more */
-#define TAG_BYTES 16         /* before a fragment: total length, offset */
-#define COPY_BYTES 4096      /* up to here a copy is cheaper than a callback */
-#define CURVE_OVERHEAD 64    /* of a frame; really 33 */
+#define FAST_NS (20 * CLOCK_MS)  /* a fragment that passes faster: twice as long a one next time */
+#define SLOW_NS (100 * CLOCK_MS) /* slower: half as long */
+#define SEND_BUFFER_BYTES (512 << 10) /* the kernel's: what it holds delays every sign of life */
+#define FRAGMENTS_UNDERWAY 3          /* handed to libzmq and not yet consumed, per connection */
+#define FRAGMENTS_LOW 1               /* when it pays to wake the I/O thread for more */
+#define TAG_BYTES 16                  /* before a fragment: total length, offset */
+#define COPY_BYTES 4096               /* up to here a copy is cheaper than a callback */
+#define CURVE_OVERHEAD 64             /* of a frame; really 33 */
 #define KEY_BYTES 32
 #define LIBRARY_THREADS 2     /* one that moves bytes, one that closes sockets */
 #define FLUSH_NS CLOCK_SECOND /* the most that an orderly end waits for */
@@ -71,7 +74,7 @@ struct link { /* one connection */
     uint64_t instance, serial;
     /* Times: */
     uint64_t deadline_ns; /* dialling, leaving, closing: when that ends */
-    uint64_t heard_ns, pinged_ns;
+    uint64_t heard_ns, spoke_ns, pinged_ns;
     /* Sending: */
     struct message *out_head, *out_tail; /* [lock] */
     bool ready;                          /* [lock] in the endpoint's list of links with work */
@@ -80,6 +83,7 @@ struct link { /* one connection */
     bool pump;                           /* has, or may have, something to send */
     struct message *sending;
     size_t sent;
+    size_t fragment_bytes;
     uint64_t unsent_data, unsent_control; /* credit taken from the core, not yet sent */
     bool stalled;                         /* libzmq took nothing: tried again soon */
     atomic_uint underway;                 /* fragments in libzmq's hands */
@@ -183,7 +187,7 @@ bool link_fd_is_open(const struct link *link);
 void link_leave(struct link *link, uint64_t now);
 void link_pump(struct link *link, uint64_t now);
 void link_ping(struct link *link, uint64_t now);
-void link_pong(struct link *link, uint64_t step);
+void link_pong(struct link *link, uint64_t step, uint64_t now);
 
 /* zmq_receive.c */
 bool receive_router(struct endpoint *e, uint64_t now); /* one message; false: there was none */

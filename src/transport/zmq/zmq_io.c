@@ -253,6 +253,9 @@ static void run_timers(struct link *link, uint64_t now) {
         } else if (now >= link->heard_ns + ping_interval(e) &&
                    now >= link->pinged_ns + ping_interval(e)) {
             link_ping(link, now);
+        } else if (now >= link->spoke_ns + ping_interval(e)) {
+            /* Unasked: an answer to the peer's PING may be queued behind data that it sends us. */
+            link_pong(link, 0, now);
         }
         break;
     case LINK_LEAVING:
@@ -275,7 +278,8 @@ static uint64_t link_timer(const struct link *link, uint64_t now) {
                                                                          : link->deadline_ns;
         break;
     case LINK_UP: {
-        const uint64_t base = link->heard_ns > link->pinged_ns ? link->heard_ns : link->pinged_ns;
+        uint64_t base = link->heard_ns > link->pinged_ns ? link->heard_ns : link->pinged_ns;
+        base = base < link->spoke_ns ? base : link->spoke_ns;
         const uint64_t lost = link->heard_ns + link->endpoint->core.lost_after_ns;
         at = base + ping_interval(link->endpoint);
         at = at < lost ? at : lost;

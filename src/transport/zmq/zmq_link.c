@@ -28,6 +28,7 @@ struct link *link_new(struct endpoint *e, const char *name) {
     }
     link->endpoint = e;
     link->fd = -1;
+    link->fragment_bytes = FIRST_FRAGMENT_BYTES;
     link->redial_pause_ns = FIRST_PAUSE_NS;
     atomic_init(&link->references, 1);
     (void)snprintf(link->name, sizeof link->name, "%s", name);
@@ -132,14 +133,13 @@ static enum sent send_fragment(struct link *link, struct message *message, size_
 static enum sent send_piece(struct link *link) {
     struct message *message = link->sending;
     const size_t size = message->outside.size;
-    const size_t most =
-        atomic_load(&link->delay_ns) > SLOW_NS ? SHORT_FRAGMENT_BYTES : FRAGMENT_BYTES;
     const size_t left = size - link->sent;
-    const size_t count = left < most ? left : most;
+    const size_t count = left < link->fragment_bytes ? left : link->fragment_bytes;
     const enum sent status = size <= COPY_BYTES ? send_copy(link, message->outside.data, size)
                                                 : send_fragment(link, message, link->sent, count);
     if (status == SENT) {
         link->sent += count;
+        link->spoke_ns = platform_now_ns();
         if (link->sent == size) {
             link->sending = NULL;
             message_done(message);
@@ -195,6 +195,16 @@ static enum sent send_credit(struct link *link) {
     return status;
 }
 
+/* Longer fragments while they pass fast, shorter ones while they do not. */
+static void adapt_fragments(struct link *link) {
+    const uint64_t delay = atomic_exchange(&link->delay_ns, 0);
+    if (delay > SLOW_NS && link->fragment_bytes > SHORT_FRAGMENT_BYTES) {
+        link->fragment_bytes /= 2;
+    } else if (delay > 0 && delay < FAST_NS && link->fragment_bytes < FRAGMENT_BYTES) {
+        link->fragment_bytes *= 2;
+    }
+}
+
 /* As much of what waits as may be underway. */
 static enum sent send_messages(struct link *link) {
     for (;;) {
@@ -208,6 +218,7 @@ static enum sent send_messages(struct link *link) {
             }
             atomic_store(&link->starved, false);
         }
+        adapt_fragments(link);
         const enum sent status = send_piece(link);
         if (status != SENT) {
             return status;
@@ -254,12 +265,13 @@ void link_pump(struct link *link, uint64_t now) {
 }
 
 void link_ping(struct link *link, uint64_t now) {
-    link->pinged_ns = now;
+    link->pinged_ns = link->spoke_ns = now;
     const struct wire_header header = {.kind = WIRE_PING, .step = now};
     (void)send_header(link, &header, NULL); /* not sent is as good as not answered */
 }
 
-void link_pong(struct link *link, uint64_t step) {
+void link_pong(struct link *link, uint64_t step, uint64_t now) {
+    link->spoke_ns = now;
     const struct wire_header header = {.kind = WIRE_PONG, .step = step};
     (void)send_header(link, &header, NULL);
 }
@@ -294,7 +306,8 @@ static bool prepare_dealer(const struct link *link, void *dealer) {
     const struct endpoint *e = link->endpoint;
     const int64_t frame_limit = (int64_t)(FRAGMENT_BYTES + CURVE_OVERHEAD);
     return set_int(dealer, ZMQ_LINGER, 0) && set_int(dealer, ZMQ_RECONNECT_IVL, -1) &&
-           set_int(dealer, ZMQ_SNDHWM, 1024) && set_int(dealer, ZMQ_RCVHWM, 64) &&
+           set_int(dealer, ZMQ_SNDBUF, SEND_BUFFER_BYTES) && set_int(dealer, ZMQ_SNDHWM, 1024) &&
+           set_int(dealer, ZMQ_RCVHWM, 64) &&
            set_int(dealer, ZMQ_HANDSHAKE_IVL, (int)(e->core.lost_after_ns / CLOCK_MS) + 1) &&
            set_int(dealer, ZMQ_IPV6, strchr(link->address, '[') != NULL) &&
            zmq_setsockopt(dealer, ZMQ_MAXMSGSIZE, &frame_limit, sizeof frame_limit) == 0 &&

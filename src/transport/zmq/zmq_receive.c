@@ -41,7 +41,7 @@ static void come_up(struct link *link, const struct wire_hello *hello,
     struct endpoint *e = link->endpoint;
     link->instance = hello->instance;
     link->serial = hello->serial;
-    link->heard_ns = link->pinged_ns = now;
+    link->heard_ns = link->spoke_ns = link->pinged_ns = now;
     link->state = LINK_UP;
     if (strcmp(hello->name, link->name) != 0) {
         log_info("%s calls itself \"%.63s\"; its key says otherwise", link->name, hello->name);
@@ -200,7 +200,7 @@ static void out_of_memory(struct link *link, size_t size) {
 static void on_own_kind(struct link *link, const struct wire_message *message, uint64_t now) {
     switch (message->header.kind) {
     case WIRE_PING:
-        link_pong(link, message->header.step);
+        link_pong(link, message->header.step, now);
         break;
     case WIRE_PONG:
         break; /* it was heard */

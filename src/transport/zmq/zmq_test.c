@@ -164,6 +164,31 @@ static void test_an_idle_connection_lives(void **state) {
     cluster_close(&cluster);
 }
 
+/* 1.2 MB at 400 kB/s take longer than lost_after; each end hears the other all the same. */
+static void test_a_slow_link_is_not_silence(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    const struct transport_options options = {.lost_after_ns = 2 * CLOCK_SECOND};
+    struct transport *a = cluster_add(&cluster, 0, &options);
+    struct transport *b = cluster_add(&cluster, 1, &options);
+    const struct shared *shared = cluster.shared;
+    struct relay relay = {.to = shared->address[1], .bytes_per_second = 400000};
+    relay_start(&relay);
+    assert_int_equal(a->ops->connect(a, "device-1", relay.address, NULL, NULL), SHOAL_OK);
+    (void)expect_event(a, WANT_ALL, TRANSPORT_PEER_UP);
+    (void)expect_event(b, WANT_ALL, TRANSPORT_PEER_UP);
+    const uint64_t start = platform_now_ns();
+    send_data(a, 1, 7, 1200000);
+    expect_message(b, WANT_ALL, 0, 7);
+    assert_true(platform_now_ns() - start > options.lost_after_ns); /* or it proves nothing */
+    send_control(b, 0, 8);
+    expect_message(a, WANT_ALL, 1, 8);
+    cluster_destroy_device(&cluster, 0);
+    cluster_close(&cluster);
+    relay_stop(&relay);
+}
+
 /* The other process: device-1, which sends every data message back until it is killed. */
 static int run_peer(char **argv) {
     struct zmq_transport_options options = {.base = {.name = "device-1"}, .listen = NULL};
@@ -302,6 +327,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_connect_invalid),
         cmocka_unit_test(test_allow_list_replaced),
         cmocka_unit_test(test_an_idle_connection_lives),
+        cmocka_unit_test(test_a_slow_link_is_not_silence),
         cmocka_unit_test(test_a_killed_process_is_lost_at_once),
         cmocka_unit_test(test_a_stopped_process_is_lost_within_the_deadline),
         cmocka_unit_test(test_io_cpu_is_all_of_the_transports_cpu),

@@ -318,6 +318,7 @@ static bool prepare_router(const struct endpoint *e, const char *listen) {
     uint64_t handshake_ms = e->core.lost_after_ns / CLOCK_MS;
     handshake_ms = handshake_ms < 1000 ? 1000 : handshake_ms > 10000 ? 10000 : handshake_ms;
     return set_int(e->router, ZMQ_LINGER, 0) && set_int(e->router, ZMQ_ROUTER_MANDATORY, 1) &&
+           set_int(e->router, ZMQ_SNDBUF, SEND_BUFFER_BYTES) &&
            set_int(e->router, ZMQ_SNDHWM, 1024) && set_int(e->router, ZMQ_RCVHWM, 64) &&
            set_int(e->router, ZMQ_HANDSHAKE_IVL, (int)handshake_ms) &&
            set_int(e->router, ZMQ_IPV6, strchr(listen, '[') != NULL) &&
