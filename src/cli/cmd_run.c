@@ -169,10 +169,9 @@ static shoal_status explain_infeasible(const struct session *session,
                                  i > 0 ? ", " : "", session->cluster->devices[i].name,
                                  (double)placement->shortfall_bytes[i] / 1e6);
     }
-    return error_set(
-        error, SHOAL_INFEASIBLE,
-        "no placement fits: %s; give more memory (--memory) or more devices (--devices)%s%s", text,
-        placement->rejected[0] != '\0' ? "; " : "", placement->rejected);
+    return error_set(error, SHOAL_INFEASIBLE,
+                     "%s; give more memory (--memory) or more devices (--devices)%s%s", text,
+                     placement->rejected[0] != '\0' ? "; " : "", placement->rejected);
 }
 
 static shoal_status run(struct run_arguments *arguments, const char *model, uint64_t *failed_items,
@@ -188,6 +187,16 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
     TRY(session_place(session, &placement, error));
     if (!placement.feasible) {
         return explain_infeasible(session, &placement, error);
+    }
+    if (placement.stage_count > 1 && placement.single_device_s <= placement.bottleneck_s &&
+        !session->json) {
+        session_clear_line(session);
+        (void)fprintf(stderr,
+                      "note: %s alone would be as fast (%.4g s an item against %.4g s); shoal plan "
+                      "says why\n",
+                      session->cluster->devices[placement.single_device].name,
+                      placement.single_device_s / (double)session->microbatch,
+                      placement.bottleneck_s / (double)session->microbatch);
     }
     struct input *input = NULL;
     struct results *results = NULL;
