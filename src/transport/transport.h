@@ -50,7 +50,8 @@ enum transport_event_kind {
     TRANSPORT_WRITABLE,  /* peer has credit again after a send that answered BUSY */
     TRANSPORT_PEER_UP,   /* HELLO exchanged */
     TRANSPORT_PEER_LOST, /* reason in text: "closed", "silent for 3.0 s", "left", … */
-    TRANSPORT_INTERRUPT, /* transport_interrupt was called */
+    TRANSPORT_INTERRUPT, /* transport_interrupt was called; delivered whatever is wanted; several
+                            before a next are one */
 };
 
 struct transport_event {
@@ -93,7 +94,10 @@ struct transport_ops {
      * once; PEER_UP follows, or PEER_LOST. */
     shoal_status (*connect)(struct transport *t, const char *peer, const char *address,
                             const char *public_key, struct shoal_error *error);
-    /* Orderly: what was sent is flushed (bounded by 1 s), the peer sees PEER_LOST "left". */
+    /*
+     * Orderly: returns at once; what was sent is flushed (bounded by 1 s), the peer sees PEER_LOST
+     * "left". No event of this peer follows here. Errors: PEER_LOST (not connected).
+     */
     shoal_status (*disconnect)(struct transport *t, const char *peer, struct shoal_error *error);
 
     /*
