@@ -143,7 +143,7 @@ shoal_status kernel_choose(const struct kernel_desc *desc, int repeats,
                            struct shoal_error *error) {
     const struct kernel_ops *best = NULL;
     double best_seconds = 0;
-    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+    for (const struct kernel_ops *const *set = kernel_sets_for(desc); *set != NULL; set++) {
         /* The oracle is slow and never the better one: only what nothing else supports. */
         if (!(*set)->supports(desc) || (best != NULL && *set == &kernel_reference_ops)) {
             continue;

@@ -227,7 +227,7 @@ static void inference_accepts_and_refuses_as_documented(void **state) {
         if (status != row->status) {
             fail_msg("row %zu: status %d: %s", i, (int)status, error.text);
         }
-        if (status != SHOAL_OK) {
+        if (row->status != SHOAL_OK) {
             assert_true(shape_equal(&outputs[0].shape, &untouched.shape));
             assert_non_null(strstr(error.text, op_describe(row->op)->name));
             if (strstr(error.text, row->text) == NULL) {

@@ -8,14 +8,28 @@
 
 #include <string.h>
 
-/* Orders of preference, from docs/rationale/0002-kernels-bits-and-speed.md. */
-static const struct kernel_ops *const onednn_first[] = {&kernel_onednn_ops, &kernel_blas_ops,
-                                                        &kernel_reference_ops, NULL};
+/*
+ * The order of preference and why: docs/rationale/0002-kernels-bits-and-speed.md. The blas set's
+ * bits depend neither on the batch, nor on threads, nor on the width of registers, and it is as
+ * fast as oneDNN on matrix products and patch embeddings; on other convolutions oneDNN is faster.
+ */
 static const struct kernel_ops *const blas_first[] = {&kernel_blas_ops, &kernel_onednn_ops,
                                                       &kernel_reference_ops, NULL};
+static const struct kernel_ops *const onednn_first[] = {&kernel_onednn_ops, &kernel_blas_ops,
+                                                        &kernel_reference_ops, NULL};
 
 const struct kernel_ops *const *kernel_sets(void) {
-    return isa_current() == ISA_AVX512 ? onednn_first : blas_first;
+    return blas_first;
+}
+
+const struct kernel_ops *const *kernel_sets_for(const struct kernel_desc *desc) {
+    if (desc->op != OP_CONV2D || isa_current() == ISA_NEON) {
+        return blas_first;
+    }
+    const int64_t *filter = desc->params[0].shape.dims;
+    const bool patches =
+        desc->attrs.stride[0] == filter[2] && desc->attrs.stride[1] == filter[3] && filter[2] > 1;
+    return patches ? blas_first : onednn_first;
 }
 
 const struct kernel_ops *kernel_set_find(const char *name) {
@@ -138,7 +152,7 @@ const struct kernel_ops *kernel_choice_get(const struct kernel_choice *choice,
             return choice->fallback;
         }
     }
-    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+    for (const struct kernel_ops *const *set = kernel_sets_for(desc); *set != NULL; set++) {
         if ((*set)->supports(desc)) {
             return *set;
         }

@@ -10,9 +10,10 @@
 
 #include "kernels/kernel.h"
 
-/* NULL-terminated, in order of preference on this processor under the present instruction set cap.
- */
+/* All sets, NULL-terminated, in the general order of preference. */
 const struct kernel_ops *const *kernel_sets(void);
+/* The same in the order of preference for a desc, under the present instruction set cap. */
+const struct kernel_ops *const *kernel_sets_for(const struct kernel_desc *desc);
 const struct kernel_ops *kernel_set_find(const char *name); /* NULL if unknown */
 
 /* The libraries whose versions decide bits: "onednn 2.6.3, openblas 0.3.21". */
@@ -33,8 +34,8 @@ size_t kernel_choice_count(const struct kernel_choice *choice);
 void kernel_choice_at(const struct kernel_choice *choice, size_t index, const char **key,
                       const char **set_name);
 
-/* The set for a desc: its entry, else the default, else the first of kernel_sets() that supports
- * it. Never NULL. */
+/* The set for a desc: its entry, else the default, else the first of kernel_sets_for that supports
+ * it. Never NULL. choice may be NULL: no entries, no default. */
 const struct kernel_ops *kernel_choice_get(const struct kernel_choice *choice,
                                            const struct kernel_desc *desc);
 

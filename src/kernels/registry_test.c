@@ -54,9 +54,9 @@ static void entry_beats_default_beats_preference(void **state) {
     const struct kernel_desc sum = sum_desc();
     char key[KERNEL_KEY_TEXT];
     kernel_key(&desc, key);
-    assert_ptr_equal(kernel_choice_get(NULL, &desc), kernel_sets()[0]);
+    assert_ptr_equal(kernel_choice_get(NULL, &desc), kernel_sets_for(&desc)[0]);
     assert_int_equal(kernel_choice_create(&choice, NULL), SHOAL_OK);
-    assert_ptr_equal(kernel_choice_get(choice, &desc), kernel_sets()[0]);
+    assert_ptr_equal(kernel_choice_get(choice, &desc), kernel_sets_for(&desc)[0]);
     assert_int_equal(kernel_choice_set_default(choice, "blas", NULL), SHOAL_OK);
     assert_int_equal(kernel_choice_put(choice, key, "reference", NULL), SHOAL_OK);
     assert_string_equal(kernel_choice_get(choice, &desc)->name, "reference");

@@ -28,7 +28,7 @@ static float *run(const struct kernel_desc *desc) {
     struct kernel_sizes sizes;
     assert_int_equal(kernel_blas_ops.create(desc, &kernel, NULL), SHOAL_OK);
     kernel_blas_ops.sizes(kernel, &sizes);
-    static const char *const names[] = {"a", "b", "c", "d"};
+    static const char *const names[2 + OP_MAX_PARAMS] = {"a", "b", "c", "d", "e", "f"};
     void *inputs[OP_MAX_INPUTS] = {NULL};
     void *params[OP_MAX_PARAMS] = {NULL};
     for (int i = 0; i < desc->input_count; i++) {
@@ -73,7 +73,7 @@ static struct kernel_desc describe(enum op op, int64_t batch, int threads) {
         params[0].shape = SHAPE(300, 300);
         input_count = 2;
     } else if (op == OP_ATTENTION) {
-        inputs[0].shape = SHAPE(batch, 150, 3 * 63);
+        inputs[0].shape = SHAPE(batch, 150, 189);
         param_count = 0;
     } else if (op == OP_CONV2D) {
         inputs[0].shape = SHAPE(batch, 9, 11, 40);
@@ -136,7 +136,8 @@ static void compute(const struct vector_ops *vector, float *out) {
     float *w = numbers("w", (size_t)77 * 300);
     float *packed = mem_alloc_aligned((size_t)vector->packed_count(300, 77) * sizeof(float));
     float *scratch = mem_alloc_aligned((size_t)vector->gemm_scratch(40, 300) * sizeof(float));
-    assert_true(packed != NULL && scratch != NULL);
+    assert_non_null(packed);
+    assert_non_null(scratch);
     vector->pack_columns(w, 300, 300, 77, packed);
     const struct vector_gemm gemm = {.columns = 77,
                                      .depth = 300,
@@ -149,10 +150,11 @@ static void compute(const struct vector_ops *vector, float *out) {
                                      .scale = 0.05F,
                                      .activation = ACTIVATION_GELU_TANH};
     vector->gemm(&gemm, 0, 40, 0, (77 + vector->panel - 1) / vector->panel, scratch);
-    vector->layer_norm(x, w, w + 77, 1e-5F, 40, 77, out + 40 * 77);
-    memcpy(out + 2 * 40 * 77, x, (size_t)40 * 77 * sizeof(float));
-    vector->softmax(out + 2 * 40 * 77, 40, 77, 77, 0.3F, w);
-    float *y = out + 3 * 40 * 77;
+    const size_t part = (size_t)40 * 77;
+    vector->layer_norm(x, w, w + 77, 1e-5F, 40, 77, out + part);
+    memcpy(out + 2 * part, x, part * sizeof(float));
+    vector->softmax(out + 2 * part, 40, 77, 77, 0.3F, w);
+    float *y = out + 3 * part;
     vector->activate(ACTIVATION_GELU_ERF, x, 1001, y);
     vector->activate(ACTIVATION_SIGMOID, x, 501, y + 1001);
     vector->activate(ACTIVATION_TANH, x, 501, y + 1502);
@@ -170,7 +172,9 @@ static void bits_do_not_depend_on_the_register_width(void **state) {
     float *baseline = mem_calloc(count, sizeof(float));
     float *avx2 = mem_calloc(count, sizeof(float));
     float *avx512 = mem_calloc(count, sizeof(float));
-    assert_true(baseline != NULL && avx2 != NULL && avx512 != NULL);
+    assert_non_null(baseline);
+    assert_non_null(avx2);
+    assert_non_null(avx512);
     compute(&vector_baseline, baseline);
     if (isa_native() == ISA_AVX2 || isa_native() == ISA_AVX512) {
         compute(&vector_avx2, avx2);
@@ -191,7 +195,8 @@ static void bits_do_not_depend_on_the_register_width(void **state) {
 static void functions_are_accurate(void **state) {
     (void)state;
     const struct vector_ops *vector = vector_get();
-    for (float x = -20; x <= 20; x += 0.003F) {
+    for (int i = 0; i <= 13333; i++) {
+        const float x = -20 + 0.003F * (float)i; /* to 20 */
         float y = 0;
         const double d = (double)x;
         vector->activate(ACTIVATION_GELU_ERF, &x, 1, &y);

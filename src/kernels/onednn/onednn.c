@@ -323,7 +323,7 @@ static dnnl_status_t execute(const struct onednn_kernel *kernel, int index,
     const struct onednn_primitive *primitive = &kernel->primitives[index];
     dnnl_exec_arg_t arguments[ONEDNN_MAX_ARGUMENTS];
     for (int a = 0; a < primitive->argument_count; a++) {
-        const dnnl_memory_t memory = binding->memories[index][a];
+        dnnl_memory_t memory = binding->memories[index][a];
         const dnnl_status_t status =
             dnnl_memory_set_data_handle(memory, locate(&primitive->arguments[a], call));
         if (status != dnnl_success) {
