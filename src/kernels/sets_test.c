@@ -16,6 +16,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -392,6 +393,106 @@ static void create_reports_no_memory(void **state) {
     }
 }
 
+/* Documented error of pack: NO_MEMORY, where packing needs memory of its own. */
+static void pack_reports_no_memory(void **state) {
+    (void)state;
+    int needed = 0;
+    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+        const struct kernel_desc desc = random_desc(OP_CONV2D);
+        struct kernel *kernel = NULL;
+        struct kernel_sizes sizes;
+        assert_int_equal((*set)->create(&desc, &kernel, NULL), SHOAL_OK);
+        (*set)->sizes(kernel, &sizes);
+        struct buffer packed = buffer_make(sizes.packed_bytes, 0, 0);
+        struct buffer params[2];
+        const void *par[2] = {NULL, NULL};
+        for (int i = 0; i < desc.param_count; i++) {
+            params[i] = buffer_make(bytes_of(&desc.params[i]), 0, 0);
+            par[i] = params[i].data;
+        }
+        mem_fail_after(1);
+        const shoal_status status = (*set)->pack(kernel, par, packed.data, NULL);
+        mem_fail_after(0);
+        assert_int_equal(status, sizes.pack_bytes > 0 ? SHOAL_NO_MEMORY : SHOAL_OK);
+        needed += sizes.pack_bytes > 0 ? 1 : 0;
+        for (int i = 0; i < desc.param_count; i++) {
+            buffer_free(&params[i]);
+        }
+        buffer_free(&packed);
+        (*set)->destroy(kernel);
+    }
+    assert_true(needed > 0);
+}
+
+/* A thread that runs a kernel many times with a scratch of its own. */
+struct runner {
+    const struct kernel *kernel;
+    const void *packed, *input;
+    void *output, *scratch;
+    bool failed;
+};
+
+static void *run_many(void *argument) {
+    struct runner *runner = argument;
+    for (int i = 0; i < 50; i++) {
+        const void *inputs[1] = {runner->input};
+        void *outputs[1] = {runner->output};
+        runner->failed =
+            runner->failed || runner->kernel->ops->run(runner->kernel, runner->packed, inputs,
+                                                       outputs, runner->scratch) != SHOAL_OK;
+    }
+    return NULL;
+}
+
+static struct kernel_desc attention_desc(void) {
+    const struct op_attrs attrs = {.heads = 4, .scale = 0.2F};
+    const struct tensor_type qkv = f32(SHAPE(2, 50, 3 * 64));
+    struct kernel_desc desc;
+    assert_int_equal(kernel_describe(OP_ATTENTION, &attrs, &qkv, 1, NULL, 0, 1, &desc, NULL),
+                     SHOAL_OK);
+    return desc;
+}
+
+static void two_threads_may_run_a_kernel_with_a_scratch_each(void **state) {
+    (void)state;
+    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+        const struct kernel_desc desc = attention_desc();
+        struct kernel *kernel = NULL;
+        struct kernel_sizes sizes;
+        assert_int_equal((*set)->create(&desc, &kernel, NULL), SHOAL_OK);
+        (*set)->sizes(kernel, &sizes);
+        struct buffer input = buffer_make(bytes_of(&desc.inputs[0]), 0, 0);
+        fill(&desc.inputs[0], "input", 0, input.data);
+        struct buffer outputs[2];
+        struct buffer scratches[2];
+        struct runner runners[2];
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++) {
+            outputs[i] = buffer_make(bytes_of(&desc.outputs[0]), 0, 0);
+            scratches[i] = buffer_make(sizes.scratch_bytes, 0, 0);
+            runners[i] = (struct runner){kernel,          input.data,        input.data,
+                                         outputs[i].data, scratches[i].data, false};
+            assert_int_equal(pthread_create(&threads[i], NULL, run_many, &runners[i]), 0);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+            assert_false(runners[i].failed);
+        }
+        struct runner alone = runners[0];
+        struct buffer expected = buffer_make(bytes_of(&desc.outputs[0]), 0, 0);
+        alone.output = expected.data;
+        (void)run_many(&alone);
+        for (int i = 0; i < 2; i++) {
+            assert_memory_equal(outputs[i].data, expected.data, expected.bytes);
+            buffer_free(&outputs[i]);
+            buffer_free(&scratches[i]);
+        }
+        buffer_free(&expected);
+        buffer_free(&input);
+        (*set)->destroy(kernel);
+    }
+}
+
 /* Documented error: UNSUPPORTED, and the output stays as it was. */
 static void create_reports_unsupported(void **state) {
     (void)state;
@@ -422,7 +523,9 @@ int main(void) {
         cmocka_unit_test(every_set_agrees_with_the_reference),
         cmocka_unit_test(what_every_set_must_support),
         cmocka_unit_test(create_reports_no_memory),
+        cmocka_unit_test(pack_reports_no_memory),
         cmocka_unit_test(create_reports_unsupported),
+        cmocka_unit_test(two_threads_may_run_a_kernel_with_a_scratch_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
