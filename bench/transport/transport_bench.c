@@ -2,7 +2,8 @@
  * What a message costs: one-way rate, latency, and CPU time per message of both ends together, for
  * every transport and several sizes. Two endpoints in this process, one owner thread each.
  *
- *   transport_bench [SECONDS per measurement, default 0.5] [repetitions, default 3] [transport] [bytes]
+ *   transport_bench [SECONDS per measurement, default 0.5] [repetitions, default 3] [transport]
+ * [bytes]
  *
  * rate     messages streamed under credit (window 2), as a pipeline does
  * latency  half a round trip, median
@@ -243,7 +244,7 @@ static void measure_size(struct pair *pair, struct answerer *answerer, size_t by
     (void)fflush(stdout);
 }
 
-static const char *only; /* one transport, or NULL */
+static const char *only;  /* one transport, or NULL */
 static size_t only_bytes; /* one size, or 0 */
 
 static void measure(const char *name, void (*open)(struct pair *, const char *), const char *listen,

@@ -60,7 +60,7 @@ void random_normal(uint64_t stream, uint64_t first, float deviation, float *valu
         uint32_t words[4];
         float normal[4];
         stream_block(stream, (first + i) / 4, words);
-        for (int pair = 0; pair < 2; pair++) {
+        for (size_t pair = 0; pair < 2; pair++) {
             const float radius = sqrtf(-2.0F * logf(unit_open(words[2 * pair])));
             const float angle = two_pi * unit_half_open(words[2 * pair + 1]);
             normal[2 * pair] = radius * cosf(angle);

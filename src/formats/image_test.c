@@ -163,7 +163,8 @@ static void test_orientations_put_the_first_pixel_where_exif_says(void **state) 
         assert_int_equal(image_orient(&image, cases[i].orientation, NULL), SHOAL_OK);
         assert_int_equal(image.width, cases[i].width);
         assert_int_equal(image.width * image.height, 6);
-        assert_memory_equal(image.pixels + 3 * (cases[i].y * image.width + cases[i].x), "abc", 3);
+        assert_memory_equal(image.pixels + (ptrdiff_t)3 * (cases[i].y * image.width + cases[i].x),
+                            "abc", 3);
         image_fini(&image);
     }
 }
@@ -248,7 +249,7 @@ static void test_a_flat_picture_stays_flat(void **state) {
         struct image out;
         assert_int_equal(image_resize(&image, 13, 91, (enum image_resample)resample, &out, NULL),
                          SHOAL_OK);
-        for (size_t i = 0; i < 13 * 91 * 3; i++) {
+        for (size_t i = 0; i < (size_t)13 * 91 * 3; i++) {
             assert_int_equal(out.pixels[i], 201);
         }
         image_fini(&out);
@@ -280,7 +281,7 @@ static void test_crops_and_pads_around_the_centre(void **state) {
     assert_int_equal(image_preprocess_apply(&image, &pre, 6, 2, values, NULL), SHOAL_OK);
     for (int y = 0; y < 6; y++) {
         /* 3 rows missing: 2 of zeros first, 1 last, as NumPy's ceil(3/2) has it. */
-        assert_true(values[y * 6] == (y < 2 || y > 4 ? 0.0F : 255.0F));
+        assert_true(values[(ptrdiff_t)y * 6] == (y < 2 || y > 4 ? 0.0F : 255.0F));
     }
     image_fini(&image);
 }

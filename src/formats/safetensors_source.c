@@ -140,15 +140,15 @@ shoal_status safetensors_open(const char *const paths[], size_t count, struct we
         return error_set(error, SHOAL_INVALID, "no safetensors file given");
     }
     struct safetensors_source *source = mem_calloc(1, sizeof *source);
-    if (source == NULL) {
+    struct shard *shards = mem_calloc(count, sizeof *shards);
+    if (source == NULL || shards == NULL) {
+        mem_free(shards);
+        mem_free(source);
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", paths[0]);
     }
     source->base.ops = &source_ops;
-    source->shards = mem_calloc(count, sizeof *source->shards);
+    source->shards = shards;
     shoal_status status = SHOAL_OK;
-    if (source->shards == NULL) {
-        status = error_set(error, SHOAL_NO_MEMORY, "%s: no memory", paths[0]);
-    }
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         source->shard_count = i + 1;
         status = open_shard(paths[i], &source->shards[i], error);

@@ -76,9 +76,17 @@ static bool types_equal(const struct tensor_type *a, const struct tensor_type *b
     return true;
 }
 
+/* The numbers key kernels: what counts is whether they are the same, NaN included. */
+static bool same_bits(float a, float b) {
+    uint32_t x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    return x == y;
+}
+
 static bool attrs_equal(const struct op_attrs *a, const struct op_attrs *b) {
-    return a->activation == b->activation && memcmp(&a->epsilon, &b->epsilon, sizeof(float)) == 0 &&
-           memcmp(&a->scale, &b->scale, sizeof(float)) == 0 && a->heads == b->heads &&
+    return a->activation == b->activation && same_bits(a->epsilon, b->epsilon) &&
+           same_bits(a->scale, b->scale) && a->heads == b->heads &&
            memcmp(a->stride, b->stride, sizeof a->stride) == 0 &&
            memcmp(a->pad, b->pad, sizeof a->pad) == 0 &&
            memcmp(a->dilation, b->dilation, sizeof a->dilation) == 0 && a->groups == b->groups &&

@@ -255,7 +255,7 @@ static void run_residual(bool same, float result[BATCH * 8]) {
         fill_input(executor_slot_tensor(stage.slot, x[i]), 1);
     }
     run(&stage);
-    memcpy(result, executor_slot_tensor(stage.slot, y).data, BATCH * 8 * sizeof(float));
+    memcpy(result, executor_slot_tensor(stage.slot, y).data, sizeof(float) * BATCH * 8);
     destroy_stage(&stage);
     graph_destroy(graph);
 }
@@ -356,7 +356,7 @@ static void test_memory_is_what_was_promised(void **state) {
     struct stage stage = {compile(graph, 1, 1), NULL, NULL};
     struct executor_memory memory;
     executor_memory_get(stage.executor, &memory);
-    assert_int_equal(memory.weights_bytes, 4 * 1024 * 1024 * sizeof(float));
+    assert_int_equal(memory.weights_bytes, sizeof(float) * 4 * 1024 * 1024);
     struct weight_source *source = NULL;
     assert_int_equal(weights_random_create(5, &source, NULL), SHOAL_OK);
 
@@ -408,8 +408,7 @@ static void test_two_slots_are_independent(void **state) {
     memcpy(first, executor_slot_tensor(one.slot, out[0]).data, sizeof first);
     run(&two);
     assert_memory_equal(first, executor_slot_tensor(one.slot, out[0]).data, sizeof first);
-    assert_int_not_equal(memcmp(first, executor_slot_tensor(two.slot, out[0]).data, sizeof first),
-                         0);
+    assert_memory_not_equal(first, executor_slot_tensor(two.slot, out[0]).data, sizeof first);
     executor_slot_destroy(two.slot);
     destroy_stage(&one);
     graph_destroy(graph);

@@ -74,7 +74,7 @@ static void expect_crossing(const struct graph *graph, uint32_t segment, const g
     graph_value_id found[8];
     assert_int_equal(graph_crossing(graph, segment, found, 8), count);
     assert_memory_equal(found, ids, count * sizeof ids[0]);
-    assert_int_equal(graph_crossing_bytes(graph, segment, 3), count * 3 * 8 * sizeof(float));
+    assert_int_equal(graph_crossing_bytes(graph, segment, 3), sizeof(float) * count * 3 * 8);
 }
 
 static void test_crossings(void **state) {
@@ -110,7 +110,7 @@ static void test_flops_and_param_bytes(void **state) {
     struct example e = make_example();
     assert_true(graph_flops(e.graph, 1, 1, 3) == 2.0 * 3 * 8 * 8);
     assert_true(graph_flops(e.graph, 1, 4, 3) == 2 * 2.0 * 3 * 8 * 8);
-    const size_t w = 8 * 8 * sizeof(float);
+    const size_t w = sizeof(float) * 8 * 8;
     assert_int_equal(graph_param_bytes(e.graph, 1, 1), w);
     assert_int_equal(graph_param_bytes(e.graph, 2, 3), 0);
     assert_int_equal(graph_param_bytes(e.graph, 4, 4), w);

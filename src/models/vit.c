@@ -148,8 +148,9 @@ static graph_value_id encoder_layer(struct builder *b, int64_t index, graph_valu
     format_name(name, "%s.layernorm_before", layer);
     graph_value_id normed = layer_norm(b, name, x);
     const graph_value_id qkv = query_key_value(b, layer, normed);
-    const struct op_attrs attention = {
-        .heads = (int32_t)c->heads, .scale = (float)(1.0 / sqrt((double)(c->hidden / c->heads)))};
+    const int64_t width = c->hidden / c->heads; /* of a head */
+    const struct op_attrs attention = {.heads = (int32_t)c->heads,
+                                       .scale = (float)(1.0 / sqrt((double)width))};
     format_name(name, "%s.attention.attention", layer);
     const graph_value_id context = add_node(b, name, OP_ATTENTION, &attention, &qkv, 1, NULL, 0);
     cut(b);

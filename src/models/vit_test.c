@@ -71,7 +71,7 @@ static void test_segments_and_sizes_of_the_published_models(void **state) {
         const size_t rows = (size_t)expected[i].tokens * sizeof(float);
         const size_t x = rows * (size_t)expected[i].hidden;
         const size_t wide = rows * (size_t)expected[i].intermediate;
-        assert_int_equal(graph_crossing_bytes(graph, 0, 1), 3 * 224 * 224 * sizeof(float));
+        assert_int_equal(graph_crossing_bytes(graph, 0, 1), sizeof(float) * 3 * 224 * 224);
         for (uint32_t s = 1; s < segments; s++) {
             const size_t by_kind[] = {x, 2 * x, x, wide + x};
             assert_int_equal(graph_crossing_bytes(graph, s, 1), by_kind[s % 4]);
@@ -226,7 +226,7 @@ static void run_stage(const struct graph *graph, uint32_t first, uint32_t last,
     const graph_value_id *ids = NULL;
     uint32_t count = executor_inputs(executor, &ids);
     assert_int_equal(count, message->count);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < message->count; i++) {
         const struct tensor tensor = executor_slot_tensor(slot, ids[i]);
         assert_int_equal(ids[i], message->ids[i]);
         memcpy(tensor.data, message->data[i], tensor_bytes(&tensor));
@@ -261,7 +261,7 @@ static void run_split(const struct graph *graph, const uint32_t *cuts, int cut_c
         first = cuts[i] + 1;
     }
     run_stage(graph, first, graph_segment_count(graph), &message);
-    memcpy(result, message.data[0], BATCH * 10 * sizeof(float));
+    memcpy(result, message.data[0], sizeof(float) * BATCH * 10);
     free_message(&message);
 }
 

@@ -62,7 +62,7 @@ static void choose_groups(const struct plan_search *search, struct merged *merge
                 merged->counts[g] += search->counts[order[at]];
             }
         }
-        if (merged->groups == 1 || plan_states(merged->counts, merged->groups,
+        if (merged->groups <= 1 || plan_states(merged->counts, merged->groups,
                                                search->max_stages) <= search->merged_states) {
             return;
         }
@@ -178,7 +178,8 @@ static double stage_cost(const struct plan_search *search, uint32_t kind, uint32
 /* The optimal cuts for a sequence of kinds. Infinity if it cannot be cut so that all fits. */
 static double cut_sequence(struct local *local, struct plan_chain *chain) {
     const struct plan_search *search = local->search;
-    const uint32_t n = search->cost->n, width = n + 1;
+    const uint32_t n = search->cost->n;
+    const size_t width = (size_t)n + 1;
     local->trials++;
     for (uint32_t j = 0; j <= n; j++) {
         local->best[j] = j == 0 ? search->cost->source[chain->kinds[0]] : HUGE_VAL;

@@ -535,7 +535,7 @@ static uint32_t find_previous(const struct plan_dp *dp, const uint32_t *digits, 
 void plan_dp_chain(struct plan_dp *dp, uint32_t stage_count, struct plan_chain *out) {
     size_t set = dp->final_set[stage_count];
     uint32_t v = dp->final_kind[stage_count], end = dp->n;
-    struct odometer odometer;
+    struct odometer odometer = {.total = 0};
     set_digits(dp, set, &odometer);
     uint32_t *digits = odometer.digit;
     out->stage_count = stage_count;

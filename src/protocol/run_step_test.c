@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/assert.h"
 #include "base/random.h"
 #include "protocol/run.h"
 
@@ -328,6 +329,7 @@ struct simulation {
 };
 
 static uint32_t draw(struct simulation *sim, uint32_t below) {
+    ASSERT(below > 0);
     return random_u32(sim->stream, sim->draws++) % below;
 }
 

@@ -229,7 +229,7 @@ static void test_a_damaged_database(void **unused) {
     const int fd = open(database, O_WRONLY);
     assert_true(fd >= 0);
     memset(text, 0x7f, sizeof text);
-    for (off_t at = 2 * 4096; at < status.st_size;
+    for (off_t at = (off_t)2 * 4096; at < status.st_size;
          at += (off_t)sizeof text) { /* the first page and the schema stay */
         assert_true(pwrite(fd, text, sizeof text, at) == (ssize_t)sizeof text);
     }

@@ -20,8 +20,8 @@ static void shapes_that_overflow_are_refused(void **state) {
                        huge = SHAPE(INT64_C(1) << 40, INT64_C(1) << 40),
                        wide = SHAPE(INT64_C(1) << 62);
     const struct shape scalar = {0};
-    assert_true(shape_count(&good, &count) && count == 8 * 197 * 768);
-    assert_true(shape_bytes(&good, DTYPE_F32, &bytes) && bytes == 4u * 8 * 197 * 768);
+    assert_true(shape_count(&good, &count) && count == INT64_C(8) * 197 * 768);
+    assert_true(shape_bytes(&good, DTYPE_F32, &bytes) && bytes == sizeof(float) * 8 * 197 * 768);
     assert_true(shape_count(&scalar, &count) && count == 1);
     assert_false(shape_count(&negative, &count));
     assert_false(shape_count(&huge, &count));

@@ -141,7 +141,7 @@ static void put_header(const struct wire_header *header, size_t total, uint8_t *
     bytes_put(at + AT_ITEMS, header->items, 4);
     bytes_put(at + AT_TENSOR_COUNT, header->tensor_count, 4);
     bytes_put(at + AT_TEXT_BYTES, header->text_bytes, 4);
-    for (int i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 6; i++) {
         bytes_put(at + AT_ENDS + 2 * i, ends[i], 2);
     }
     memset(at + AT_HEADER_RESERVED, 0, WIRE_HEADER_BYTES - AT_HEADER_RESERVED);
@@ -154,7 +154,7 @@ static void put_descriptor(const struct tensor *tensor, size_t offset, size_t by
     bytes_put(at + AT_OFFSET, offset, 8);
     bytes_put(at + AT_BYTES, bytes, 8);
     for (int i = 0; i < tensor->shape.rank; i++) {
-        bytes_put(at + AT_DIMS + 8 * i, (uint64_t)tensor->shape.dims[i], 8);
+        bytes_put(at + AT_DIMS + (ptrdiff_t)8 * i, (uint64_t)tensor->shape.dims[i], 8);
     }
 }
 

@@ -100,8 +100,10 @@ static struct interval make_interval(int layer, int64_t in, enum activation acti
     }
     assert_int_equal(graph_mark_output(i.graph, i.y, NULL), SHOAL_OK);
     i.executor = mlp_compile(i.graph, 1, 1, 0);
-    struct rows_source source = {
-        .base = {&rows_ops}, .from = mlp_source(), .first = member * HALF, .whole = MLP_HIDDEN};
+    struct rows_source source = {.base = {&rows_ops},
+                                 .from = mlp_source(),
+                                 .first = (int64_t)member * HALF,
+                                 .whole = MLP_HIDDEN};
     assert_int_equal(executor_weights_load(i.executor, &source.base, &i.weights, NULL), SHOAL_OK);
     assert_int_equal(executor_slot_create(i.executor, &i.slot, NULL), SHOAL_OK);
     return i;
@@ -121,8 +123,8 @@ static void run(struct interval *i) {
 /* Columns [member·HALF, …) of whole [B,MLP_HIDDEN] from or to a member's half [B,HALF]. */
 static void copy_columns(float *whole, int member, struct tensor half, bool to_whole) {
     for (int row = 0; row < MLP_BATCH; row++) {
-        float *a = whole + row * MLP_HIDDEN + member * HALF;
-        float *b = (float *)half.data + row * HALF;
+        float *a = whole + (ptrdiff_t)row * MLP_HIDDEN + (ptrdiff_t)member * HALF;
+        float *b = (float *)half.data + (ptrdiff_t)row * HALF;
         memcpy(to_whole ? a : b, to_whole ? b : a, HALF * sizeof(float));
     }
 }
@@ -195,7 +197,8 @@ static void test_members_share_the_weights_between_them(void **state) {
         destroy_interval(&j);
     }
     /* Up to rounding each of their four small biases and matrices to MEM_ALIGNMENT. */
-    assert_true(sum >= whole.weights_bytes && sum <= whole.weights_bytes + 8 * MEM_ALIGNMENT);
+    assert_true(sum >= whole.weights_bytes &&
+                sum <= whole.weights_bytes + (size_t)8 * MEM_ALIGNMENT);
     executor_destroy(executor);
     graph_destroy(mlp.graph);
 }

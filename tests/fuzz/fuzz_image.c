@@ -5,7 +5,7 @@
 
 #include <turbojpeg.h>
 
-#define PIXELS (512 * 512) /* larger pictures take the same way, only slower */
+#define PIXELS ((int64_t)512 * 512) /* larger pictures take the same way, only slower */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,7 +14,8 @@ static bool is_large(const uint8_t *data, size_t size) {
     if (data[0] == 0x89) {
         const uint32_t w = (uint32_t)data[18] << 8 | data[19],
                        h = (uint32_t)data[22] << 8 | data[23];
-        return data[16] != 0 || data[17] != 0 || data[20] != 0 || data[21] != 0 || w * h > PIXELS;
+        return data[16] != 0 || data[17] != 0 || data[20] != 0 || data[21] != 0 ||
+               (int64_t)w * h > PIXELS;
     }
     tjhandle handle = tjInitDecompress();
     (void)tjDecompressHeader3(handle, data, (unsigned long)size, &width, &height, &subsampling,

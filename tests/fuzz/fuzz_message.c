@@ -1,6 +1,6 @@
 /*
- * wire_decode on arbitrary bytes: no read outside the span, and whatever decodes encodes back to the
- * same bytes (the layout is canonical).
+ * wire_decode on arbitrary bytes: no read outside the span, and whatever decodes encodes back to
+ * the same bytes (the layout is canonical).
  */
 #include "wire/hello.h"
 #include "wire/message.h"

@@ -79,7 +79,7 @@ static void check_photo(char *line, const struct file_map *tar, struct tally tal
     assert_non_null(wanted[1]);
     size_t size = 0;
     const char *bytes = find_member(tar, name, &size);
-    struct image image;
+    struct image image = {.pixels = NULL};
     struct shoal_error error;
     if (bytes == NULL || image_decode(bytes, size, &image, &error) != SHOAL_OK) {
         fail_msg("%s: %s", name, bytes == NULL ? "not in the archive" : error.text);
