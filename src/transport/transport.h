@@ -19,7 +19,8 @@
  *  5. Every wait has a deadline. Nothing blocks without one.
  *  6. Peers are pinged; one that is silent for options.lost_after_ns, or whose connection closes,
  * is reported once as lost. Its later messages (same connection) are dropped; connecting again
- * makes it a new peer.
+ * makes it a new peer. What it had sent before comes before PEER_LOST if the owner wants data then;
+ * once PEER_LOST has been delivered nothing of that connection follows.
  *
  * Threads: one I/O thread of the implementation owns all sockets; it allocates nothing per message
  * in steady state beyond what libraries do (messages come from a pool). All functions below are
@@ -50,8 +51,7 @@ enum transport_event_kind {
     TRANSPORT_WRITABLE,  /* peer has credit again after a send that answered BUSY */
     TRANSPORT_PEER_UP,   /* HELLO exchanged */
     TRANSPORT_PEER_LOST, /* reason in text: "closed", "silent for 3.0 s", "left", … */
-    TRANSPORT_INTERRUPT, /* transport_interrupt was called; delivered whatever is wanted; several
-                            before a next are one */
+    TRANSPORT_INTERRUPT, /* interrupt was called, once or more; comes whatever is wanted */
 };
 
 struct transport_event {
@@ -90,10 +90,14 @@ struct transport;
 struct transport_ops {
     const char *name; /* "inproc", "zmq" */
 
-    /* Errors: INVALID (own name, unknown key format), BUSY (already connected), IO. Returns at
-     * once; PEER_UP follows, or PEER_LOST. */
+    /*
+     * Returns at once; PEER_UP follows, or PEER_LOST after lost_after_ns at most: a peer that does
+     * not listen yet is tried again until then. Errors: INVALID (own name, address, unknown key
+     * format), BUSY (already connected or connecting), NO_MEMORY.
+     */
     shoal_status (*connect)(struct transport *t, const char *peer, const char *address,
                             const char *public_key, struct shoal_error *error);
+
     /*
      * Orderly: returns at once; what was sent is flushed (bounded by 1 s), the peer sees PEER_LOST
      * "left". No event of this peer follows here. Errors: PEER_LOST (not connected).
@@ -102,31 +106,39 @@ struct transport_ops {
 
     /*
      * Takes the message on OK. Never blocks. Errors: BUSY (data without credit, or too many control
-     * messages underway: TRANSPORT_WRITABLE follows), PEER_LOST (not up), INVALID (too large). On
-     * error the message stays the caller's.
+     * messages underway: TRANSPORT_WRITABLE follows), PEER_LOST (not up), INVALID (larger than the
+     * peer accepts, or no well-formed data or control message). On error the message stays the
+     * caller's. A received message may be sent on: its credit goes back then.
      */
     shoal_status (*send)(struct transport *t, const char *peer, struct transport_message *message,
                          struct shoal_error *error);
 
-    /* Errors: TIMEOUT (deadline on the system's monotonic clock), CLOSED. */
+    /* Errors: TIMEOUT (deadline on the system's monotonic clock), CLOSED (the I/O thread failed).
+     */
     shoal_status (*next)(struct transport *t, unsigned want, uint64_t deadline_ns,
                          struct transport_event *out, struct shoal_error *error);
 
+    /* The data are not cleared. Errors: INVALID (more than any message may have), NO_MEMORY. */
     shoal_status (*message_new)(struct transport *t, size_t size, struct transport_message **out,
                                 struct shoal_error *error);
-    void (*message_free)(
-        struct transport *t,
-        struct transport_message *message); /* NULL allowed; gives the credit back */
-    void (*interrupt)(struct transport *t); /* async-signal-safe */
+    /* Gives the credit of a received message back. NULL is allowed. Any thread. */
+    void (*message_free)(struct transport *t, struct transport_message *message);
 
+    /* The owner's next, now or later, answers TRANSPORT_INTERRUPT. Async-signal-safe. */
+    void (*interrupt)(struct transport *t);
+
+    /* Since creation, over all connections with that device; false if there was never one. */
     bool (*peer_stats)(const struct transport *t, const char *peer,
                        struct transport_peer_stats *out);
     void (*stats)(const struct transport *t, struct transport_stats *out);
-    const char *(*address)(
-        const struct transport
-            *t); /* where it listens, e.g. "tcp://127.0.0.1:40123"; NULL if it only dials */
 
-    /* Orderly to all peers, then frees. Messages still held by the caller must be freed before. */
+    /* Where it listens, e.g. "tcp://127.0.0.1:40123"; NULL if it only dials. */
+    const char *(*address)(const struct transport *t);
+
+    /*
+     * Orderly to all peers (at most about 2 s), then frees. Messages still held by the caller must
+     * be freed before.
+     */
     void (*destroy)(struct transport *t);
 };
 

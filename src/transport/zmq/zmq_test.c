@@ -3,6 +3,7 @@
 #include "transport/zmq/zmq_fixture.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "platform/clock.h"
 #include "platform/process.h"
 
@@ -189,6 +190,34 @@ static void test_a_slow_link_is_not_silence(void **state) {
     relay_stop(&relay);
 }
 
+static void test_no_memory_for_a_message_loses_its_sender_only(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    for (int i = 0; i < 3; i++) {
+        (void)cluster_add(&cluster, i, NULL);
+    }
+    struct transport *a = cluster.devices[0], *b = cluster.devices[1], *c = cluster.devices[2];
+    cluster_join(&cluster, 0, 1);
+    cluster_join(&cluster, 2, 1);
+    static const size_t sizes[] = {100000, 3000000}; /* one frame, and fragments */
+    for (size_t i = 0; i < 2; i++) {
+        struct transport_message *message = make_data(a, i, sizes[i]);
+        mem_fail_after(1);
+        const shoal_status status = try_send(a, 1, message);
+        struct transport_event event = expect_event(b, WANT_ALL, TRANSPORT_PEER_LOST);
+        mem_fail_after(0);
+        assert_int_equal(status, SHOAL_OK);
+        assert_non_null(strstr(event.text, "no memory"));
+        event = expect_event(a, WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_non_null(strstr(event.text, "out of memory"));
+        send_data(c, 1, i, 1000);
+        expect_message(b, WANT_ALL, 2, i);
+        cluster_join(&cluster, 0, 1);
+    }
+    cluster_close(&cluster);
+}
+
 /* The other process: device-1, which sends every data message back until it is killed. */
 static int run_peer(char **argv) {
     struct zmq_transport_options options = {.base = {.name = "device-1"}, .listen = NULL};
@@ -328,6 +357,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_allow_list_replaced),
         cmocka_unit_test(test_an_idle_connection_lives),
         cmocka_unit_test(test_a_slow_link_is_not_silence),
+        cmocka_unit_test(test_no_memory_for_a_message_loses_its_sender_only),
         cmocka_unit_test(test_a_killed_process_is_lost_at_once),
         cmocka_unit_test(test_a_stopped_process_is_lost_within_the_deadline),
         cmocka_unit_test(test_io_cpu_is_all_of_the_transports_cpu),
