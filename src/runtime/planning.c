@@ -575,9 +575,7 @@ shoal_status planning_place(const struct planning *planning, const struct planni
         const double least = request->latency ? best.latency_s : best.bottleneck_s;
         /* One more device must earn its place: a gain below two hundredths is no gain worth a
          * device. */
-        if (candidate.feasible && (!best.feasible || cost < least * 0.98)) {
-            best = candidate;
-        } else if (!candidate.feasible && !best.feasible) {
+        if (!best.feasible || (candidate.feasible && cost < least * 0.98)) {
             best = candidate;
         }
     }
