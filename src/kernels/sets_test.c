@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/assert.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "kernels/registry.h"
@@ -234,6 +235,7 @@ static void run_once(const struct kernel_desc *desc, const struct kernel_ops *se
     assert_int_equal(set->run(kernel, packed.data, in, result, scratch.data), SHOAL_OK);
     assert_int_equal(mem_allocation_count(), before);
     for (int i = 0; i < desc->output_count; i++) {
+        ASSERT(out[i] != NULL);
         memcpy(out[i], result[i], bytes_of(&desc->outputs[i]));
     }
     for (int i = 0; i < desc->input_count; i++) {
@@ -298,10 +300,12 @@ static bool all_finite(const float *values, size_t count) {
 }
 
 static void check_desc(const struct kernel_desc *desc, const struct kernel_ops *set) {
-    void *want[OP_MAX_OUTPUTS];
-    void *got[OP_MAX_OUTPUTS];
-    void *again[OP_MAX_OUTPUTS];
-    for (int i = 0; i < desc->output_count; i++) {
+    const int inputs = desc->input_count;
+    const int outputs = desc->output_count;
+    void *want[OP_MAX_OUTPUTS] = {NULL};
+    void *got[OP_MAX_OUTPUTS] = {NULL};
+    void *again[OP_MAX_OUTPUTS] = {NULL};
+    for (int i = 0; i < outputs; i++) {
         const size_t bytes = bytes_of(&desc->outputs[i]);
         want[i] = mem_calloc(1, bytes);
         got[i] = mem_calloc(1, bytes);
@@ -311,7 +315,7 @@ static void check_desc(const struct kernel_desc *desc, const struct kernel_ops *
     run_once(desc, &kernel_reference_ops, 0, -1, want);
     run_once(desc, set, 0, -1, got);
     run_once(desc, set, 3, -1, again);
-    for (int i = 0; i < desc->output_count; i++) {
+    for (int i = 0; i < outputs; i++) {
         const size_t bytes = bytes_of(&desc->outputs[i]);
         assert_true(all_finite(want[i], bytes / sizeof(float)));
         compare(desc, set, got[i], want[i], bytes / sizeof(float));
@@ -319,17 +323,17 @@ static void check_desc(const struct kernel_desc *desc, const struct kernel_ops *
     }
     struct kernel *kernel = create(set, *desc);
     bool aliases[OP_MAX_INPUTS];
-    for (int i = 0; i < desc->input_count; i++) {
+    for (int i = 0; i < inputs; i++) {
         aliases[i] = set->aliases(kernel, i);
     }
     set->destroy(kernel);
-    for (int i = 0; i < desc->input_count; i++) {
+    for (int i = 0; i < inputs; i++) {
         if (aliases[i]) {
             run_once(desc, set, 1, i, again);
             assert_memory_equal(got[0], again[0], bytes_of(&desc->outputs[0]));
         }
     }
-    for (int i = 0; i < desc->output_count; i++) {
+    for (int i = 0; i < outputs; i++) {
         mem_free(want[i]);
         mem_free(got[i]);
         mem_free(again[i]);
@@ -446,7 +450,7 @@ static void *run_many(void *argument) {
 
 static struct kernel_desc attention_desc(void) {
     const struct op_attrs attrs = {.heads = 4, .scale = 0.2F};
-    const struct tensor_type qkv = f32(SHAPE(2, 50, 3 * 64));
+    const struct tensor_type qkv = f32(SHAPE(2, 50, 192));
     struct kernel_desc desc;
     assert_int_equal(kernel_describe(OP_ATTENTION, &attrs, &qkv, 1, NULL, 0, 1, &desc, NULL),
                      SHOAL_OK);

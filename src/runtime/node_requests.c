@@ -291,7 +291,8 @@ static shoal_status call_prepare(struct call *call, struct shoal_error *error) {
     struct node_job job = {.prepare_id = call->id, .waits_for_next = true};
     TRY(read_job(call, &job, error));
     memory_trim();
-    memory_resident_peak_reset(); /* a job's peak is its own, not that of an earlier job or a profile */
+    memory_resident_peak_reset(); /* a job's peak is its own, not that of an earlier job or a
+                                     profile */
     TRY(make_stage(call, &job, error));
     node->job = job;
     const shoal_status warmed = prepare_messages(call, job.stage, error);
