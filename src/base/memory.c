@@ -39,28 +39,31 @@ void *mem_realloc(void *pointer, size_t size) {
 
 /*
  * Weights and activations are read from end to end: with pages of 2 MiB the processor looks up
- * fewer addresses (transformer blocks run 1–2 % faster). Only a hint, and only for blocks that fill
- * such pages.
+ * fewer addresses (transformer blocks run 1–2 % faster). Only a hint, for the whole large pages
+ * inside the block: aligning the block itself to one would cost address space and accounting.
  */
-static void *alloc_large(size_t size) {
-    void *pointer = NULL;
-    if (posix_memalign(&pointer, HUGE_PAGE, size) != 0) {
-        return NULL;
-    }
+static void ask_for_large_pages(void *pointer, size_t size) {
 #ifdef MADV_HUGEPAGE
-    (void)madvise(pointer, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+    const uintptr_t start = ((uintptr_t)pointer + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    const uintptr_t end = ((uintptr_t)pointer + size) & ~(uintptr_t)(HUGE_PAGE - 1);
+    if (start < end) {
+        (void)madvise((void *)start, end - start, MADV_HUGEPAGE);
+    }
+#else
+    (void)pointer;
+    (void)size;
 #endif
-    return pointer;
 }
 
 void *mem_alloc_aligned(size_t size) {
     if (!count_and_permit() || size > SIZE_MAX - MEM_ALIGNMENT) {
         return NULL;
     }
-    if (size >= 2 * HUGE_PAGE) {
-        return alloc_large(size);
+    void *pointer = aligned_alloc(MEM_ALIGNMENT, round_up_size(size > 0 ? size : 1, MEM_ALIGNMENT));
+    if (pointer != NULL && size >= 2 * HUGE_PAGE) {
+        ask_for_large_pages(pointer, size);
     }
-    return aligned_alloc(MEM_ALIGNMENT, round_up_size(size > 0 ? size : 1, MEM_ALIGNMENT));
+    return pointer;
 }
 
 char *mem_strdup(const char *text) {
