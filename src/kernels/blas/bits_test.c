@@ -192,6 +192,66 @@ static void bits_do_not_depend_on_the_register_width(void **state) {
 #endif
 }
 
+/* Numbers of a few bits: the same everywhere, whatever the mathematical library. */
+static void count_up(float *values, uint32_t count, uint32_t factor) {
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = (float)(int)(i * factor % 1000U) / 256.0F - 2.0F;
+    }
+}
+
+static uint64_t hash(uint64_t state, const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = 0;
+        memcpy(&bits, &values[i], sizeof bits);
+        state = (state ^ bits) * UINT64_C(1099511628211);
+    }
+    return state;
+}
+
+/* Clusters mix builds: compilers must leave the chains of operations as they are written. */
+static void bits_are_those_of_every_other_build(void **state) {
+    (void)state;
+    enum { ROWS = 40, DEPTH = 300, COLUMNS = 77, COUNT = ROWS * COLUMNS };
+    const struct vector_ops *vector = vector_get();
+    if (isa_current() != ISA_AVX2 && isa_current() != ISA_AVX512) {
+        print_message("SKIPPED: the recorded bits are those of processors with AVX2 and FMA\n");
+        skip();
+    }
+    static float x[ROWS * DEPTH];
+    static float w[COLUMNS * DEPTH];
+    static float y[COUNT];
+    float *packed = mem_alloc_aligned((size_t)vector->packed_count(DEPTH, COLUMNS) * sizeof(float));
+    float *scratch = mem_alloc_aligned((size_t)vector->gemm_scratch(ROWS, DEPTH) * sizeof(float));
+    assert_true(packed != NULL && scratch != NULL);
+    count_up(x, ROWS * DEPTH, 7919);
+    count_up(w, COLUMNS * DEPTH, 104729);
+    vector->pack_columns(w, DEPTH, DEPTH, COLUMNS, packed);
+    uint64_t all = 0;
+    for (int i = 0; i < ACTIVATION_COUNT; i++) {
+        const struct vector_gemm gemm = {.columns = COLUMNS,
+                                         .depth = DEPTH,
+                                         .row = row,
+                                         .source = x,
+                                         .packed = packed,
+                                         .bias = w,
+                                         .y = y,
+                                         .y_stride = COLUMNS,
+                                         .scale = 0.0625F,
+                                         .activation = (enum activation)i};
+        vector->gemm(&gemm, 0, ROWS, 0, (COLUMNS + vector->panel - 1) / vector->panel, scratch);
+        all = hash(all, y, COUNT);
+    }
+    vector->layer_norm(x, w, w + COLUMNS, 1e-5F, ROWS, COLUMNS, y);
+    all = hash(all, y, COUNT);
+    memcpy(y, x, sizeof y);
+    vector->softmax(y, ROWS, COLUMNS, COLUMNS, 0.3F, w);
+    all = hash(all, y, COUNT);
+    mem_free(packed);
+    mem_free(scratch);
+    print_message("bits %016llx\n", (unsigned long long)all);
+    assert_true(all == UINT64_C(0x6adae1fb03b44515));
+}
+
 static void functions_are_accurate(void **state) {
     (void)state;
     const struct vector_ops *vector = vector_get();
@@ -231,6 +291,7 @@ int main(void) {
         cmocka_unit_test(rows_depend_neither_on_batch_nor_on_threads),
         cmocka_unit_test(the_cblas_engine_computes_the_same_function),
         cmocka_unit_test(bits_do_not_depend_on_the_register_width),
+        cmocka_unit_test(bits_are_those_of_every_other_build),
         cmocka_unit_test(functions_are_accurate),
         cmocka_unit_test(softmax_survives_great_values_and_full_masks_of_others),
     };
