@@ -15,7 +15,7 @@ engine() {
         for model in vit-base vit-large; do
             for batch in 1 8; do
                 for _ in $(seq "$rounds"); do
-                    "$shoal" bench engine "$model" --batch "$batch" --isa "$isa" --repeats 5 --json 2>/dev/null |
+                    "$shoal" bench engine "$model" --batch "$batch" --isa "$isa" --repeats 3 --json 2>/dev/null |
                         key fraction_of_peak
                 done | median | sed "s/^/$model batch $batch isa $isa: median fraction of peak /" || echo "$model $isa: not possible here"
             done
@@ -55,8 +55,10 @@ memory() {
 plan() { build/release/plan_bench; }
 transport() { build/release/transport_bench; }
 kernels() {
-    for batch in 1 8; do
-        build/release/kernels_block_bench "$batch" 1
+    for isa in native avx2; do
+        for batch in 1 8; do
+            build/release/kernels_block_bench --batch "$batch" --isa "$isa" || echo "$isa: not possible here"
+        done
     done
 }
 

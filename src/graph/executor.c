@@ -40,19 +40,6 @@ static shoal_status collect_nodes(struct executor *executor, struct shoal_error 
     return SHOAL_OK;
 }
 
-static const struct kernel_ops *choose_set(const struct kernel_choice *choice,
-                                           const struct kernel_desc *desc) {
-    if (choice != NULL) {
-        return kernel_choice_get(choice, desc);
-    }
-    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
-        if ((*set)->supports(desc)) {
-            return *set;
-        }
-    }
-    return &kernel_reference_ops;
-}
-
 static shoal_status describe_node(const struct executor *executor, const struct graph_node *node,
                                   struct kernel_desc *out, struct shoal_error *error) {
     const int64_t batch = executor->options.batch;
@@ -112,7 +99,7 @@ static shoal_status kernel_for(struct executor *executor, const struct kernel_de
         }
     }
     struct kernel *kernel = NULL;
-    TRY(choose_set(choice, desc)->create(desc, &kernel, error));
+    TRY(kernel_choice_get(choice, desc)->create(desc, &kernel, error));
     executor->kernels[executor->kernel_count] = kernel;
     executor->descs[executor->kernel_count] = *desc;
     executor->kernel_count++;

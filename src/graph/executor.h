@@ -27,7 +27,7 @@ struct executor_options {
     int64_t batch;        /* microbatch */
     int threads;
     const struct kernel_choice
-        *choice;     /* NULL: the preference of kernel_sets(); read only during compile */
+        *choice;     /* NULL: kernel_choice_get's preference; read only during compile */
     unsigned phases; /* bit set of 1u << enum graph_phase; 0 means F only */
 };
 

@@ -93,7 +93,9 @@ static shoal_status start_process(struct cluster *cluster, uint32_t index,
                                 "--message-bytes",
                                 window,
                                 NULL};
-    return process_start(argv, NULL, &cluster->local->devices[index].process, error);
+    /* Threads are the kernels' business: a pool of OpenBLAS's own would only spin beside them. */
+    static const char *const environment[] = {"OPENBLAS_NUM_THREADS=1", NULL};
+    return process_start(argv, environment, &cluster->local->devices[index].process, error);
 }
 
 static shoal_status await_process(struct cluster *cluster, uint32_t index,
