@@ -49,9 +49,9 @@ static shoal_status set_seconds(const struct args_option *option, const char *te
                                 struct shoal_error *error) {
     char *end;
     const double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(value) || value <= 0) {
-        return error_set(error, SHOAL_USAGE, "--%s wants seconds above 0, not '%s'", option->name,
-                         text);
+    if (end == text || *end != '\0' || !(value >= 1e-3 && value <= 1e9)) {
+        return error_set(error, SHOAL_USAGE, "--%s wants seconds from 0.001 to 1e9, not '%s'",
+                         option->name, text);
     }
     *(double *)option->out = value;
     return SHOAL_OK;

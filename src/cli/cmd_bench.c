@@ -197,5 +197,5 @@ int cli_bench(int argc, char **argv) {
         return cli_fail("bench", &error);
     }
     print_result(&a, model, &result);
-    return 0;
+    return cli_flush(&error) == SHOAL_OK ? 0 : cli_fail("bench", &error);
 }

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "cli/session.h"
+#include "runtime/control.h"
 
 #include <string.h>
 
@@ -44,8 +45,8 @@ static json_t *profile_json(const struct session *session) {
                                         json_integer((json_int_t)problem->weights_bytes[s]));
         }
     }
-    return json_pack("{s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:O}", "model",
-                     model_ref_name(session->model), "segments", (json_int_t)problem->segment_count,
+    return json_pack("{s:o, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:O}", "model",
+                     control_string(model_ref_name(session->model)), "segments", (json_int_t)problem->segment_count,
                      "microbatch", (json_int_t)session->microbatch, "from_store",
                      (int)planning_from_store(session->planning), "devices", devices, "links",
                      links, "cut_bytes", cuts, "weights_bytes", weights, "choice",
@@ -112,6 +113,9 @@ int cli_profile(int argc, char **argv) {
         json_decref(document);
     } else if (status == SHOAL_OK) {
         print_profile(&session);
+    }
+    if (status == SHOAL_OK) {
+        status = cli_flush(&error);
     }
     session_close(&session);
     return status == SHOAL_OK ? 0 : cli_fail("profile", &error);

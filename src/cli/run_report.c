@@ -1,5 +1,7 @@
 #include "cli/run_report.h"
 
+#include "runtime/control.h"
+
 #include <math.h>
 
 static double number(const json_t *report, const char *key) {
@@ -50,8 +52,8 @@ json_t *run_report_json(const struct run_report *report) {
     for (uint32_t i = 0; i < outcome->stage_count; i++) {
         (void)json_array_append_new(devices, device_json(report, i));
     }
-    return json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:o, s:o}", "model",
-                     model_ref_name(report->session->model), "items", (json_int_t)outcome->items,
+    return json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:o, s:o}", "model",
+                     control_string(model_ref_name(report->session->model)), "items", (json_int_t)outcome->items,
                      "failed_items", (json_int_t)outcome->failed_items, "microbatch",
                      (json_int_t)report->session->microbatch, "setup_seconds", report->setup_s,
                      "seconds", outcome->seconds, "items_per_second", outcome->items_per_second,

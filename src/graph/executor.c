@@ -183,10 +183,14 @@ static shoal_status plan_plain(struct executor *executor, struct shoal_error *er
     return SHOAL_OK;
 }
 
-/* What weights, scratch and loading take. */
+/*
+ * What weights, scratch and loading take. While a node's params are copied to the staging buffer
+ * its packed memory is not touched yet, and while it is packed its source has been released: of
+ * these two moments the greater counts.
+ */
 static void measure_weights(struct executor *executor) {
     struct executor_memory *memory = &executor->memory;
-    size_t staging = 0, source = 0, temporary = 0;
+    size_t staging = 0, source = 0, beyond = 0;
     for (uint32_t i = 0; i < executor->node_count; i++) {
         struct executor_node *node = &executor->nodes[i];
         struct kernel_sizes sizes = {0};
@@ -198,22 +202,26 @@ static void measure_weights(struct executor *executor) {
         }
         node->packed_bytes = round_up_size(sizes.packed_bytes, MEM_ALIGNMENT);
         memory->weights_bytes += node->packed_bytes;
-        temporary = sizes.pack_bytes > temporary ? sizes.pack_bytes : temporary;
-        size_t bytes = 0;
+        size_t bytes = 0, largest = 0;
         for (int p = 0; p < node->node->param_count; p++) {
             const graph_param_id param = node->node->params[p];
             const size_t part = largest_part(graph_param_get(executor->graph, param));
             bytes += param_bytes(executor, param);
-            source = part > source ? part : source;
+            largest = part > largest ? part : largest;
         }
         staging = bytes > staging ? bytes : staging;
+        source = largest > source ? largest : source;
+        const size_t copying = largest > node->packed_bytes ? largest - node->packed_bytes : 0;
+        const size_t most = copying > sizes.pack_bytes ? copying : sizes.pack_bytes;
+        beyond = most > beyond ? most : beyond;
     }
     memory->scratch_bytes = round_up_size(memory->scratch_bytes, MEM_ALIGNMENT);
     if (executor->plain_offsets != NULL) { /* read straight into the plain params */
         memory->weights_bytes += executor->plain_bytes;
         staging = 0;
+        beyond = source > beyond ? source : beyond;
     }
-    memory->load_extra_bytes = staging + source + temporary;
+    memory->load_extra_bytes = staging + beyond;
 }
 
 static shoal_status check_options(const struct graph *graph, const struct executor_options *options,

@@ -35,9 +35,10 @@ struct executor_memory {
     size_t weights_bytes;    /* one packed version, with phases B or W the plain params too */
     size_t slot_bytes;       /* one microbatch in flight */
     size_t scratch_bytes;    /* ours, libraries' scratch included */
-    size_t load_extra_bytes; /* over the above while weights are read and packed: the largest node's
-                                params in f32, one source tensor (as f32; wider sources add the
-                                difference), the library's temporaries */
+    size_t load_extra_bytes; /* over weights_bytes while weights are read and packed: the largest
+                                node's params in f32, and what a source tensor (as f32; wider
+                                sources add the difference) or the library's temporaries take beyond
+                                memory that is not touched at that moment */
 };
 
 struct executor;

@@ -193,7 +193,9 @@ shoal_status cluster_collect(struct cluster *cluster, uint64_t timeout_ns,
             return SHOAL_OK;
         }
         struct transport_event event;
-        const shoal_status status = cluster_next(cluster, deadline, &event, error);
+        const shoal_status status = platform_now_ns() < deadline
+                                        ? cluster_next(cluster, deadline, &event, error)
+                                        : SHOAL_TIMEOUT;
         if (status == SHOAL_TIMEOUT) {
             return error_set(error, SHOAL_TIMEOUT, "device %s did not answer within %.0f s",
                              waiting, (double)timeout_ns * 1e-9);
@@ -240,12 +242,33 @@ static shoal_status connect_all(struct cluster *cluster, struct shoal_error *err
     return SHOAL_OK;
 }
 
+/* What planning computes with must be numbers that it can compute with. */
+static shoal_status check_info(const struct cluster_device *device, struct shoal_error *error) {
+    static const struct {
+        const char *key;
+        int64_t least, most;
+    } wanted[] = {{"cores", 1, 1 << 20},
+                  {"threads", 1, 1 << 20},
+                  {"memory_limit", 0, INT64_C(1) << 62},
+                  {"resident_bytes", 0, INT64_C(1) << 50}};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        int64_t value;
+        const shoal_status status = control_integer(device->reply, wanted[i].key, wanted[i].least,
+                                                    wanted[i].most, &value, error);
+        if (status != SHOAL_OK) {
+            return error_wrap(error, status, "device %s", device->name);
+        }
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status ask_info(struct cluster *cluster, struct shoal_error *error) {
     for (uint32_t i = 0; i < cluster->count; i++) {
         TRY(cluster_ask(cluster, i, json_pack("{s:s}", "call", "info"), error));
     }
     TRY(cluster_collect(cluster, INFO_NS, error));
     for (uint32_t i = 0; i < cluster->count; i++) {
+        TRY(check_info(&cluster->devices[i], error));
         cluster->devices[i].info = json_incref(cluster->devices[i].reply);
     }
     return SHOAL_OK;

@@ -57,9 +57,39 @@ static const char *const status_names[] = {
 #undef X
 };
 
+/* Length of the UTF-8 character that text begins with; 0 if it begins with none. */
+static size_t character_bytes(const char *text) {
+    for (size_t n = 1; n <= 4 && text[n - 1] != '\0'; n++) {
+        json_t *character = json_stringn(text, n);
+        if (character != NULL) {
+            json_decref(character);
+            return n;
+        }
+    }
+    return 0;
+}
+
+json_t *control_string(const char *text) {
+    json_t *string = json_string(text);
+    char *copy = string == NULL ? mem_strdup(text) : NULL;
+    if (copy == NULL) {
+        return string;
+    }
+    for (char *p = copy; *p != '\0';) {
+        const size_t bytes = character_bytes(p);
+        if (bytes == 0) {
+            *p = '?';
+        }
+        p += bytes > 0 ? bytes : 1;
+    }
+    string = json_string(copy);
+    mem_free(copy);
+    return string;
+}
+
 json_t *control_refusal(uint64_t id, const struct shoal_error *error) {
-    return json_pack("{s:I, s:b, s:s, s:s%}", "id", (json_int_t)id, "ok", 0, "status",
-                     status_names[error->code], "text", error->text, strlen(error->text));
+    return json_pack("{s:I, s:b, s:s, s:o}", "id", (json_int_t)id, "ok", 0, "status",
+                     status_names[error->code], "text", control_string(error->text));
 }
 
 shoal_status control_refusal_status(const json_t *reply, const char *peer,

@@ -45,12 +45,20 @@ static void publish(struct feeder *feeder, bool filled, bool ended) {
     feeder->options.on_filled(feeder->options.context);
 }
 
+static bool is_stopped(struct feeder *feeder) {
+    (void)pthread_mutex_lock(&feeder->mutex);
+    const bool stop = feeder->stop;
+    (void)pthread_mutex_unlock(&feeder->mutex);
+    return stop;
+}
+
 /* Reads items into the slot until it is full or the input ends. */
 static void fill(struct feeder *feeder, struct slot *slot, uint64_t *next) {
     struct input *input = feeder->options.input;
     const size_t values = input_item_values(input);
     slot->items = 0;
-    while (slot->items < (uint64_t)feeder->options.batch && *next < input_count(input)) {
+    while (slot->items < (uint64_t)feeder->options.batch && *next < input_count(input) &&
+           !is_stopped(feeder)) {
         struct shoal_error error;
         const uint64_t item = (*next)++;
         if (input_read(input, item, slot->values + slot->items * values, &error) == SHOAL_OK) {

@@ -66,7 +66,7 @@ static shoal_status check_array(const struct input *input, const char *path,
     const bool nhwc = d[1] == h && d[2] == w && d[3] == c,
                nchw = d[1] == c && d[2] == h && d[3] == w;
     const bool pictures = array->dtype == DTYPE_U8 && d[3] == 3 && d[1] > 0 && d[2] > 0 &&
-                          d[1] * d[2] <= IMAGE_PIXEL_LIMIT;
+                          d[1] <= IMAGE_PIXEL_LIMIT && d[2] <= IMAGE_PIXEL_LIMIT / d[1];
     if (array->shape.rank == 4 && d[0] > 0 && ((number && (nhwc || nchw)) || pictures)) {
         return SHOAL_OK;
     }

@@ -70,7 +70,16 @@ static json_t *weights_document(const struct weights_spec *weights) {
 static shoal_status prepare_request(const struct job *job, uint32_t index, json_t **out,
                                     struct shoal_error *error) {
     char *model;
-    TRY(model_config_to_json(job->options->model, &model, error));
+    json_t *weights = weights_document(&job->options->weights);
+    if (weights == NULL) {
+        return error_set(error, SHOAL_INVALID, "%s: the weights' path must be UTF-8",
+                         job->options->weights.path);
+    }
+    const shoal_status status = model_config_to_json(job->options->model, &model, error);
+    if (status != SHOAL_OK) {
+        json_decref(weights);
+        return status;
+    }
     const struct plan_stage *stage = stage_of(job, index);
     const bool last = index + 1 == stage_count(job);
     const struct cluster_device *next = last ? NULL : device_of(job, index + 1);
@@ -81,7 +90,7 @@ static shoal_status prepare_request(const struct job *job, uint32_t index, json_
                   (json_int_t)stage->last, "batch", (json_int_t)job->options->batch, "previous",
                   index == 0 ? CLUSTER_OWNER : device_of(job, index - 1)->name, "next",
                   last ? CLUSTER_OWNER : next->name, "model", model, "weights",
-                  weights_document(&job->options->weights), "choice", job->options->choice);
+                  weights, "choice", job->options->choice);
     mem_free(model);
     if (request != NULL && !last) {
         (void)json_object_set_new(request, "address", json_string(next->address));
@@ -442,15 +451,18 @@ static shoal_status run_pipeline(struct job *job, struct shoal_error *error) {
         }
         const uint64_t soon = platform_now_ns() + PROGRESS_NS, due = run_deadline_ns(&job->run);
         struct transport_event received;
-        shoal_status status =
+        const shoal_status status =
             cluster_next(job->options->cluster, due < soon ? due : soon, &received, error);
-        if (status == SHOAL_TIMEOUT) {
-            const struct run_event tick = event_of(RUN_TICK);
-            status = step(job, &tick, error);
-        } else if (status == SHOAL_OK) {
-            status = take_event(job, &received, error);
+        if (status == SHOAL_OK) {
+            TRY(take_event(job, &received, error));
+        } else if (status != SHOAL_TIMEOUT) {
+            return status;
         }
-        TRY(status);
+        /* After messages too: a peer that is never silent must not hide that nothing moves. */
+        if (platform_now_ns() >= run_deadline_ns(&job->run)) {
+            const struct run_event tick = event_of(RUN_TICK);
+            TRY(step(job, &tick, error));
+        }
     }
     return results_write_skipped(job->options->results, UINT64_MAX, error);
 }

@@ -19,8 +19,8 @@ void node_job_fail(struct node *node, const struct shoal_error *error) {
     job->failed = true;
     struct shoal_error ignored;
     json_t *event =
-        json_pack("{s:s, s:I, s:s%, s:s}", "event", "failed", "job", (json_int_t)job->id, "text",
-                  error->text, strlen(error->text), "status", shoal_status_text(error->code));
+        json_pack("{s:s, s:I, s:o, s:s}", "event", "failed", "job", (json_int_t)job->id, "text",
+                  control_string(error->text), "status", shoal_status_text(error->code));
     if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
         log_debug("the owner could not be told: %s", ignored.text);
     }
@@ -169,8 +169,9 @@ void node_job_peer_lost(struct node *node, const char *peer, const char *reason)
     }
     if (strcmp(peer, job->next) == 0 || strcmp(peer, job->previous) == 0) {
         struct shoal_error ignored;
-        json_t *event = json_pack("{s:s, s:I, s:s, s:s}", "event", "lost", "job",
-                                  (json_int_t)job->id, "peer", peer, "text", reason);
+        json_t *event = json_pack("{s:s, s:I, s:s, s:o}", "event", "lost", "job",
+                                  (json_int_t)job->id, "peer", peer, "text",
+                                  control_string(reason));
         if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
             log_debug("the owner could not be told: %s", ignored.text);
         }

@@ -169,7 +169,10 @@ static shoal_status dial(struct call *call, const char *peer, const json_t *requ
 
 static shoal_status on_other_event(void *context, struct transport_event *event,
                                    struct shoal_error *error) {
-    return node_handle_event(context, event, error);
+    struct node *node = context;
+    TRY(node_handle_event(node, event, error));
+    return atomic_load(&node->stop) ? error_set(error, SHOAL_CANCELLED, "the device is stopping")
+                                    : SHOAL_OK;
 }
 
 static shoal_status call_link(struct call *call, struct shoal_error *error) {

@@ -28,6 +28,7 @@ struct planning {
     struct graph *graph;
     json_t *choice;
     json_t **profiles; /* [devices], borrowed twice where devices are alike */
+    json_t *known_links; /* by key: what holds for one pair of hosts is measured once */
     bool measured;
     struct plan_device *devices;
     double *compute_s; /* [devices][segments] */
@@ -195,7 +196,7 @@ static shoal_status find_profiles(struct planning *planning, const char *model,
             }
         }
         if (planning->profiles[i] == NULL) {
-            (void)snprintf(key, sizeof key, "segments 1; %s; kernels %s; batch %lld; model %s",
+            (void)snprintf(key, sizeof key, "segments 2; %s; kernels %s; batch %lld; model %s",
                            texts[0], planning->options.kernels, (long long)planning->options.batch,
                            model);
             TRY(profile_device(planning, i, model, key, error));
@@ -266,12 +267,15 @@ static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t
                    planning->options.cluster->transport->ops->name, owner ? "owner" : "device",
                    info_text(planning, owner ? 0 : from, "host"), info_text(planning, to, "host"),
                    largest_cut(planning));
-    json_t *document = look_up(planning, key);
-    const bool known = read_link(document, out);
-    json_decref(document);
-    if (known) {
+    json_t *document = json_incref(json_object_get(planning->known_links, key));
+    if (document == NULL) {
+        document = look_up(planning, key);
+    }
+    if (read_link(document, out)) {
+        (void)json_object_set_new(planning->known_links, key, document);
         return SHOAL_OK;
     }
+    json_decref(document);
     say(planning, "measuring links");
     planning->measured = true;
     TRY(measure_link(planning, from, to, out, error));
@@ -279,7 +283,7 @@ static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t
                          out->beta_s_per_byte, "cpu_s_per_message", out->cpu_s_per_message,
                          "cpu_s_per_byte", out->cpu_s_per_byte);
     keep(planning, key, document);
-    json_decref(document);
+    (void)json_object_set_new(planning->known_links, key, document);
     return SHOAL_OK;
 }
 
@@ -354,18 +358,31 @@ static void fill_devices(struct planning *planning) {
 }
 
 /*
- * While weights are read the slot and the scratch do not exist yet, so of the two peaks the larger
- * counts. What is in a profile was measured segment by segment; a stage's slot and scratch are the
+ * While weights are read neither slot and scratch nor messages exist yet, so of the two peaks the
+ * larger counts; the planner adds messages to both, so the least that they can be is taken off the
+ * first. What is in a profile was measured segment by segment; a stage's slot and scratch are the
  * largest of its segments'.
  */
 static void fill_memory(struct planning *planning) {
+    size_t messages = SIZE_MAX;
+    for (uint32_t s = 1; s < planning->problem.segment_count; s++) {
+        messages = planning->cut_bytes[s] < messages ? planning->cut_bytes[s] : messages;
+    }
+    /* The last stage sends small results, the first takes inputs: one side may be the smallest
+     * there is. */
+    const size_t ends[] = {planning->cut_bytes[0],
+                           planning->cut_bytes[planning->problem.segment_count]};
+    const size_t in = ends[0] < messages ? ends[0] : messages;
+    const size_t out = ends[1] < messages ? ends[1] : messages;
+    const size_t least = MESSAGES_IN * in + MESSAGES_OUT * out;
     const json_t *list = json_object_get(planning->profiles[0], "segments");
     for (uint32_t s = 0; s < planning->problem.segment_count; s++) {
         const json_t *entry = json_array_get(list, s);
         const size_t weights = (size_t)json_integer_value(json_array_get(entry, 1)),
                      slot = (size_t)json_integer_value(json_array_get(entry, 2)),
                      scratch = (size_t)json_integer_value(json_array_get(entry, 3)),
-                     loading = (size_t)json_integer_value(json_array_get(entry, 4));
+                     extra = (size_t)json_integer_value(json_array_get(entry, 4)),
+                     loading = extra > least ? extra - least : 0;
         planning->weights_bytes[s] = weights;
         planning->slot_bytes[s] = 0;
         planning->scratch_bytes[s] = slot + scratch > loading ? slot + scratch : loading;
@@ -388,6 +405,7 @@ static shoal_status allocate(struct planning *planning, struct shoal_error *erro
         return error_set(error, SHOAL_NO_MEMORY,
                          "no memory for a plan of %u segments on %u devices", segments, count);
     }
+    planning->known_links = json_object(); /* NULL costs time only */
     planning->problem = (struct plan_problem){.segment_count = segments,
                                               .device_count = count,
                                               .devices = planning->devices,
@@ -446,6 +464,7 @@ void planning_destroy(struct planning *planning) {
         json_decref(planning->profiles[i]);
     }
     json_decref(planning->choice);
+    json_decref(planning->known_links);
     graph_destroy(planning->graph);
     mem_free(planning->profiles);
     mem_free(planning->devices);

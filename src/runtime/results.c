@@ -1,6 +1,7 @@
 #include "runtime/results.h"
 
 #include "base/memory.h"
+#include "runtime/control.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -176,10 +177,8 @@ shoal_status results_add(struct results *results, uint64_t index, const char *na
     if (results->file == NULL) {
         return SHOAL_OK;
     }
-    json_t *line = json_pack("{s:s, s:I}", "item", name, "index", (json_int_t)index);
-    if (line == NULL) { /* the one way besides memory: a file name that is not UTF-8 */
-        line = json_pack("{s:I}", "index", (json_int_t)index);
-    }
+    json_t *line =
+        json_pack("{s:o, s:I}", "item", control_string(name), "index", (json_int_t)index);
     if (options->classifies && k > 0) {
         (void)json_object_set_new(line, "top", top_to_json(results, row, k, sum));
     }
@@ -219,6 +218,10 @@ static struct skipped *pop_skipped(struct results *results, uint64_t index) {
     return entry;
 }
 
+static json_t *text_or_null(const char *text) {
+    return text != NULL ? control_string(text) : json_null();
+}
+
 shoal_status results_write_skipped(struct results *results, uint64_t index,
                                    struct shoal_error *error) {
     for (;;) {
@@ -229,8 +232,9 @@ shoal_status results_write_skipped(struct results *results, uint64_t index,
         shoal_status status = SHOAL_OK;
         if (results->file != NULL) {
             status = write_line(results,
-                                json_pack("{s:s*, s:I, s:s*}", "item", entry->name, "index",
-                                          (json_int_t)entry->index, "error", entry->why),
+                                json_pack("{s:o, s:I, s:o}", "item", text_or_null(entry->name),
+                                          "index", (json_int_t)entry->index, "error",
+                                          text_or_null(entry->why)),
                                 error);
         }
         mem_free(entry->name);
@@ -243,6 +247,10 @@ shoal_status results_write_skipped(struct results *results, uint64_t index,
 shoal_status results_flush(struct results *results, struct shoal_error *error) {
     if (results->file != NULL && fflush(results->file) != 0) {
         return error_errno(error, errno, "--output %s: cannot write", results->options.output_path);
+    }
+    FILE *text = results->options.text;
+    if (text != NULL && (fflush(text) != 0 || ferror(text) != 0)) {
+        return error_errno(error, errno, "cannot write the results to standard output");
     }
     return SHOAL_OK;
 }

@@ -42,7 +42,7 @@ void results_skip(struct results *results, uint64_t index, const char *name, con
 /* Skipped items before `index` are written now; UINT64_MAX: all. */
 NODISCARD shoal_status results_write_skipped(struct results *results, uint64_t index,
                                              struct shoal_error *error);
-/* What was added so far reaches the file. */
+/* What was added so far reaches the file and the text's reader. Errors: NO_SPACE, IO. */
 NODISCARD shoal_status results_flush(struct results *results, struct shoal_error *error);
 
 /* Of all outputs added so far; results_add is over then. */
