@@ -18,6 +18,9 @@ int cli_exit_status(shoal_status status);
 /* Prints "shoal COMMAND: text" on standard error; returns the exit status. */
 int cli_fail(const char *command, const struct shoal_error *error);
 
+/* What was printed reaches standard output. Errors: IO. */
+NODISCARD shoal_status cli_flush(struct shoal_error *error);
+
 /* Parses; handles --help. *done: the caller returns *exit_status at once. */
 const char *cli_parse(const struct args_command *command, int argc, char **argv, bool *done,
                       int *exit_status);

@@ -37,7 +37,8 @@ static shoal_status print_report(const struct plan_arguments *arguments,
     const bool printed =
         json_dumpf(document, stdout, JSON_INDENT(1)) == 0 && fputc('\n', stdout) != EOF;
     json_decref(document);
-    return printed ? SHOAL_OK : error_set(error, SHOAL_IO, "cannot write to standard output");
+    return printed ? cli_flush(error)
+                   : error_set(error, SHOAL_IO, "cannot write to standard output");
 }
 
 static shoal_status plan_pipeedge(const struct plan_arguments *arguments, bool *feasible,

@@ -1,6 +1,7 @@
 /* shoal: parse, call the library, print. */
 #include "base/log.h"
 #include "cli/cli.h"
+#include "platform/process.h"
 
 #include <malloc.h>
 #include <stdio.h>
@@ -73,6 +74,12 @@ int cli_fail(const char *command, const struct shoal_error *error) {
     return cli_exit_status(error->code);
 }
 
+shoal_status cli_flush(struct shoal_error *error) {
+    return fflush(stdout) == 0 && ferror(stdout) == 0
+               ? SHOAL_OK
+               : error_set(error, SHOAL_IO, "cannot write to standard output");
+}
+
 const char *cli_parse(const struct args_command *command, int argc, char **argv, bool *done,
                       int *exit_status) {
     struct shoal_error error;
@@ -94,6 +101,7 @@ const char *cli_parse(const struct args_command *command, int argc, char **argv,
 
 int main(int argc, char **argv) {
     cli_argv = argv;
+    process_open_standard_files();
     /* Large blocks go back to the system when freed: what a stage occupies stays what the planner
      * says. */
     (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);

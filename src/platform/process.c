@@ -170,6 +170,16 @@ shoal_status process_self_path(char *path, size_t path_bytes, struct shoal_error
     return SHOAL_OK;
 }
 
+void process_open_standard_files(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR); /* the lowest free number; these three are inherited */
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 static volatile sig_atomic_t stop_signal;
 static void (*stop_notify)(void *);
 static void *stop_argument;

@@ -34,6 +34,10 @@ void process_stop(struct process *process, uint64_t grace_ns);
 NODISCARD shoal_status process_read_line(struct process *process, char *line, size_t line_bytes,
                                          uint64_t deadline_ns, struct shoal_error *error);
 
+/* Numbers 0 to 2 that the caller left closed become /dev/null, before any socket or file gets one
+ * of them and receives what was meant for standard output. First thing in main. */
+void process_open_standard_files(void);
+
 /* This program's own path. */
 NODISCARD shoal_status process_self_path(char *path, size_t path_bytes, struct shoal_error *error);
 

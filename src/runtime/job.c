@@ -89,8 +89,8 @@ static shoal_status prepare_request(const struct job *job, uint32_t index, json_
                   "stages", (int)stage_count(job), "first", (json_int_t)stage->first, "last",
                   (json_int_t)stage->last, "batch", (json_int_t)job->options->batch, "previous",
                   index == 0 ? CLUSTER_OWNER : device_of(job, index - 1)->name, "next",
-                  last ? CLUSTER_OWNER : next->name, "model", model, "weights",
-                  weights, "choice", job->options->choice);
+                  last ? CLUSTER_OWNER : next->name, "model", model, "weights", weights, "choice",
+                  job->options->choice);
     mem_free(model);
     if (request != NULL && !last) {
         (void)json_object_set_new(request, "address", json_string(next->address));
@@ -464,7 +464,8 @@ static shoal_status run_pipeline(struct job *job, struct shoal_error *error) {
             TRY(step(job, &tick, error));
         }
     }
-    return results_write_skipped(job->options->results, UINT64_MAX, error);
+    TRY(results_write_skipped(job->options->results, UINT64_MAX, error));
+    return results_flush(job->options->results, error);
 }
 
 /* ---- the end ---- */

@@ -231,11 +231,11 @@ shoal_status results_write_skipped(struct results *results, uint64_t index,
         }
         shoal_status status = SHOAL_OK;
         if (results->file != NULL) {
-            status = write_line(results,
-                                json_pack("{s:o, s:I, s:o}", "item", text_or_null(entry->name),
-                                          "index", (json_int_t)entry->index, "error",
-                                          text_or_null(entry->why)),
-                                error);
+            status =
+                write_line(results,
+                           json_pack("{s:o, s:I, s:o}", "item", text_or_null(entry->name), "index",
+                                     (json_int_t)entry->index, "error", text_or_null(entry->why)),
+                           error);
         }
         mem_free(entry->name);
         mem_free(entry->why);
@@ -250,7 +250,7 @@ shoal_status results_flush(struct results *results, struct shoal_error *error) {
     }
     FILE *text = results->options.text;
     if (text != NULL && (fflush(text) != 0 || ferror(text) != 0)) {
-        return error_errno(error, errno, "cannot write the results to standard output");
+        return error_set(error, SHOAL_IO, "cannot write the results to standard output");
     }
     return SHOAL_OK;
 }

@@ -151,6 +151,17 @@ static void refusals_carry_their_status(void **state) {
     json_decref(refusal);
 }
 
+/* Without an answer the owner would wait for its deadline. */
+static void a_refusal_of_any_bytes_is_still_sent(void **state) {
+    (void)state;
+    struct shoal_error error, back;
+    (void)error_set(&error, SHOAL_CORRUPT, "tensor \xff\xe2\x82");
+    json_t *refusal = control_refusal(3, &error);
+    assert_int_equal(control_refusal_status(refusal, "pi-1", &back), SHOAL_CORRUPT);
+    assert_string_equal(back.text, "pi-1: tensor ???");
+    json_decref(refusal);
+}
+
 static void kernel_choices_travel_as_json(void **state) {
     (void)state;
     struct shoal_error error;
@@ -361,6 +372,41 @@ static void a_feeder_can_be_stopped_at_any_time(void **state) {
     }
 }
 
+static void count_skip_slowly(void *context, uint64_t item, const struct shoal_error *error) {
+    count_skip(context, item, error);
+    platform_sleep_ns(20 * CLOCK_MS);
+}
+
+static void a_feeder_stops_in_the_middle_of_a_microbatch(void **state) {
+    (void)state;
+    enum { ITEMS = 500 }; /* ten seconds of skipping */
+    struct shoal_error error;
+    struct input *input;
+    struct feeder *feeder;
+    struct feeding feeding = {0};
+    assert_int_equal(file_write_atomic(in_directory("bad.png"), "no", 2, &error), SHOAL_OK);
+    static char path[512];
+    (void)snprintf(path, sizeof path, "%s", in_directory("bad.png"));
+    const char *paths[ITEMS];
+    for (size_t i = 0; i < ITEMS; i++) {
+        paths[i] = path;
+    }
+    const struct input_options from = {
+        .paths = paths, .path_count = ITEMS, .height = 4, .width = 6, .channels = 3};
+    assert_int_equal(input_open(&from, &input, &error), SHOAL_OK);
+    const struct feeder_options options = {.input = input,
+                                           .batch = ITEMS,
+                                           .slot_count = 2,
+                                           .on_skip = count_skip_slowly,
+                                           .on_filled = count_filled,
+                                           .context = &feeding};
+    assert_int_equal(feeder_create(&options, &feeder, &error), SHOAL_OK);
+    platform_sleep_ns(50 * CLOCK_MS);
+    feeder_destroy(feeder);
+    assert_true(atomic_load(&feeding.skipped) < ITEMS);
+    input_close(input);
+}
+
 /* ---- results ---- */
 
 static const char *label_of(void *context, uint32_t class_index) {
@@ -409,6 +455,41 @@ static void results_and_skipped_items_come_in_input_order(void **state) {
     results_destroy(results);
 }
 
+static void names_that_are_no_utf8_are_written_all_the_same(void **state) {
+    (void)state;
+    struct shoal_error error;
+    struct results *results;
+    const char *path = in_directory("u.jsonl");
+    const struct results_options options = result_options(path);
+    assert_int_equal(results_create(&options, &results, &error), SHOAL_OK);
+    const float row[3] = {0};
+    results_skip(results, 0, "s\xff.jpg", "s\xff.jpg: cut \xe2\x82");
+    assert_int_equal(results_add(results, 1, "\xc3\xa4\xfe.jpg", row, &error), SHOAL_OK);
+    assert_int_equal(results_flush(results, &error), SHOAL_OK);
+    char *text;
+    assert_int_equal(file_read(path, 10000, &text, NULL, &error), SHOAL_OK);
+    assert_non_null(strstr(text, "\"item\":\"s?.jpg\""));
+    assert_non_null(strstr(text, "\"error\":\"s?.jpg: cut ??\""));
+    assert_non_null(strstr(text, "\"item\":\"\xc3\xa4?.jpg\""));
+    mem_free(text);
+    results_destroy(results);
+}
+
+static void text_that_nobody_can_read_is_said(void **state) {
+    (void)state;
+    struct shoal_error error;
+    struct results *results;
+    struct results_options options = result_options(NULL);
+    options.text = fopen("/dev/full", "we");
+    assert_non_null(options.text);
+    assert_int_equal(results_create(&options, &results, &error), SHOAL_OK);
+    const float row[3] = {0};
+    assert_int_equal(results_add(results, 0, "a", row, &error), SHOAL_OK);
+    assert_int_equal(results_flush(results, &error), SHOAL_IO);
+    results_destroy(results);
+    (void)fclose(options.text);
+}
+
 static void a_full_disk_is_said(void **state) {
     (void)state;
     struct shoal_error error;
@@ -442,6 +523,7 @@ int main(void) {
         cmocka_unit_test(control_keys_are_checked),
         cmocka_unit_test(what_is_no_control_document_is_refused),
         cmocka_unit_test(refusals_carry_their_status),
+        cmocka_unit_test(a_refusal_of_any_bytes_is_still_sent),
         cmocka_unit_test(kernel_choices_travel_as_json),
         cmocka_unit_test(arrays_in_both_layouts_are_the_same_items),
         cmocka_unit_test(inputs_that_cannot_be_are_refused_at_once),
@@ -449,7 +531,10 @@ int main(void) {
         cmocka_unit_test(the_feeder_pads_the_last_microbatch_and_is_bounded),
         cmocka_unit_test(the_feeder_leaves_out_what_cannot_be_read),
         cmocka_unit_test(a_feeder_can_be_stopped_at_any_time),
+        cmocka_unit_test(a_feeder_stops_in_the_middle_of_a_microbatch),
         cmocka_unit_test(results_and_skipped_items_come_in_input_order),
+        cmocka_unit_test(names_that_are_no_utf8_are_written_all_the_same),
+        cmocka_unit_test(text_that_nobody_can_read_is_said),
         cmocka_unit_test(a_full_disk_is_said),
         cmocka_unit_test(an_output_that_cannot_be_made_is_said),
     };

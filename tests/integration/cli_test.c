@@ -52,6 +52,8 @@ static void wrong_usage_is_2_and_says_what(void **state) {
     expect("run vit-test --input random:5 --devices 2 --cuts 12", 2, "--cuts");
     expect("run vit-test --input random:5 --devices 2 --cuts 4,4", 2, "--cuts");
     expect("run vit-test --input random:5 --cuts 4 --baseline even", 2, "exclude each other");
+    expect("run vit-test --input random:5 --deadline 1e300", 2, "--deadline wants seconds");
+    expect("run vit-test --input random:5 --deadline 1e-12", 2, "--deadline wants seconds");
     expect("bench motor vit-test", 2, "bench engine MODEL");
     expect("node", 2, "--key FILE and --allow FILE");
 }
