@@ -46,8 +46,9 @@ static json_t *profile_json(const struct session *session) {
         }
     }
     return json_pack("{s:o, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:O}", "model",
-                     control_string(model_ref_name(session->model)), "segments", (json_int_t)problem->segment_count,
-                     "microbatch", (json_int_t)session->microbatch, "from_store",
+                     control_string(model_ref_name(session->model)), "segments",
+                     (json_int_t)problem->segment_count, "microbatch",
+                     (json_int_t)session->microbatch, "from_store",
                      (int)planning_from_store(session->planning), "devices", devices, "links",
                      links, "cut_bytes", cuts, "weights_bytes", weights, "choice",
                      planning_choice(session->planning));

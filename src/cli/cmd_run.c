@@ -1,9 +1,9 @@
 #include "base/log.h"
 #include "cli/cli.h"
-#include "platform/file.h"
 #include "cli/run_report.h"
 #include "cli/session.h"
 #include "platform/clock.h"
+#include "platform/file.h"
 #include "runtime/input.h"
 #include "runtime/job.h"
 #include "runtime/results.h"
@@ -117,7 +117,8 @@ static shoal_status print_outcome(struct run_arguments *arguments, const struct 
     const bool printed = document != NULL && json_dumpf(document, stdout, JSON_INDENT(1)) == 0 &&
                          fputc('\n', stdout) != EOF;
     json_decref(document);
-    return printed ? cli_flush(error) : error_set(error, SHOAL_IO, "cannot write to standard output");
+    return printed ? cli_flush(error)
+                   : error_set(error, SHOAL_IO, "cannot write to standard output");
 }
 
 static shoal_status run_placed(struct run_arguments *arguments,
@@ -186,8 +187,8 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
     for (size_t i = 0; i < arguments->inputs.count; i++) { /* before minutes of measuring */
         const char *path = arguments->inputs.items[i];
         if (strncmp(path, "random:", strlen("random:")) != 0 && !file_exists(path)) {
-            return error_set(error, SHOAL_NOT_FOUND,
-                             "--input %s: there is no such file or folder", path);
+            return error_set(error, SHOAL_NOT_FOUND, "--input %s: there is no such file or folder",
+                             path);
         }
     }
     TRY(session_open(session, model, error));

@@ -53,12 +53,12 @@ json_t *run_report_json(const struct run_report *report) {
         (void)json_array_append_new(devices, device_json(report, i));
     }
     return json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:o, s:o}", "model",
-                     control_string(model_ref_name(report->session->model)), "items", (json_int_t)outcome->items,
-                     "failed_items", (json_int_t)outcome->failed_items, "microbatch",
-                     (json_int_t)report->session->microbatch, "setup_seconds", report->setup_s,
-                     "seconds", outcome->seconds, "items_per_second", outcome->items_per_second,
-                     "steady_items_per_second", real_or_null(outcome->steady_items_per_second),
-                     "predicted_items_per_second",
+                     control_string(model_ref_name(report->session->model)), "items",
+                     (json_int_t)outcome->items, "failed_items", (json_int_t)outcome->failed_items,
+                     "microbatch", (json_int_t)report->session->microbatch, "setup_seconds",
+                     report->setup_s, "seconds", outcome->seconds, "items_per_second",
+                     outcome->items_per_second, "steady_items_per_second",
+                     real_or_null(outcome->steady_items_per_second), "predicted_items_per_second",
                      (double)report->session->microbatch / report->placement->bottleneck_s,
                      "owner_cpu_s", outcome->owner_cpu_s, "output_digest", outcome->digest,
                      "devices", devices, "links", links_json(report));

@@ -24,8 +24,8 @@ NODISCARD shoal_status control_send(struct transport *transport, const char *pee
 NODISCARD shoal_status control_parse(const struct wire_message *message, json_t **out,
                                      struct shoal_error *error);
 
-/* A JSON text; bytes of it that are no UTF-8 (file names, cut-off texts) become '?'. NULL when memory
- * is out. */
+/* A JSON text; bytes of it that are no UTF-8 (file names, cut-off texts) become '?'. NULL when
+ * memory is out. */
 json_t *control_string(const char *text);
 
 /* {"id": id, "ok": false, ...} from an error. NULL when memory is out. */

@@ -477,7 +477,7 @@ static void summarise(struct job *job) {
     outcome->seconds = n > 0 ? (double)(job->recent[n % (p + 1)].ns - job->start_ns) * 1e-9 : 0;
     outcome->items_per_second =
         outcome->seconds > 0 ? (double)outcome->items / outcome->seconds : 0;
-    outcome->steady_items_per_second = NAN;
+    outcome->steady_items_per_second = (double)NAN;
     if (n > 2 * (uint64_t)p) { /* from result p to result n − p */
         const struct mark *last = &job->recent[(n - p) % (p + 1)];
         const double seconds = (double)(last->ns - job->first.ns) * 1e-9;

@@ -169,9 +169,9 @@ void node_job_peer_lost(struct node *node, const char *peer, const char *reason)
     }
     if (strcmp(peer, job->next) == 0 || strcmp(peer, job->previous) == 0) {
         struct shoal_error ignored;
-        json_t *event = json_pack("{s:s, s:I, s:s, s:o}", "event", "lost", "job",
-                                  (json_int_t)job->id, "peer", peer, "text",
-                                  control_string(reason));
+        json_t *event =
+            json_pack("{s:s, s:I, s:s, s:o}", "event", "lost", "job", (json_int_t)job->id, "peer",
+                      peer, "text", control_string(reason));
         if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
             log_debug("the owner could not be told: %s", ignored.text);
         }

@@ -27,7 +27,7 @@ struct planning {
     struct planning_options options;
     struct graph *graph;
     json_t *choice;
-    json_t **profiles; /* [devices], borrowed twice where devices are alike */
+    json_t **profiles;   /* [devices], borrowed twice where devices are alike */
     json_t *known_links; /* by key: what holds for one pair of hosts is measured once */
     bool measured;
     struct plan_device *devices;
