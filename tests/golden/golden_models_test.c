@@ -66,7 +66,7 @@ static double relative_error(const float *got, const float *wanted, size_t count
     double difference = 0.0, largest = 0.0;
     for (size_t i = 0; i < count; i++) {
         if (!isfinite((double)got[i])) {
-            return INFINITY;
+            return (double)INFINITY;
         }
         difference = fmax(difference, fabs((double)got[i] - (double)wanted[i]));
         largest = fmax(largest, fabs((double)wanted[i]));
