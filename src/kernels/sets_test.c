@@ -397,12 +397,19 @@ static void create_reports_no_memory(void **state) {
     }
 }
 
-/* Documented error of pack: NO_MEMORY, where packing needs memory of its own. */
+/* Documented error of pack: NO_MEMORY, where packing needs memory of its own; not every shape does.
+ */
 static void pack_reports_no_memory(void **state) {
     (void)state;
+    enum { SHAPES = 30 };
     int needed = 0;
-    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+    const struct kernel_ops *const *sets = kernel_sets();
+    for (int n = 0; sets[n / SHAPES] != NULL; n++) {
+        const struct kernel_ops *const *set = &sets[n / SHAPES];
         const struct kernel_desc desc = random_desc(OP_CONV2D);
+        if (!(*set)->supports(&desc)) {
+            continue;
+        }
         struct kernel *kernel = NULL;
         struct kernel_sizes sizes;
         assert_int_equal((*set)->create(&desc, &kernel, NULL), SHOAL_OK);
