@@ -11,6 +11,8 @@
 #include "runtime/planning.h"
 #include "store/store.h"
 
+#include <stdatomic.h>
+
 struct session {
     /* set by flags */
     const char *command;
@@ -24,7 +26,7 @@ struct session {
     struct store *store;
     struct cluster *cluster;
     struct planning *planning;
-    bool bar_shown;
+    atomic_bool bar_shown; /* the reading thread asks */
 };
 
 void session_init(struct session *session, const char *command);

@@ -207,6 +207,10 @@ void process_catch_stop(void (*notify)(void *), void *argument) {
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* nohup's */
+        (void)sigaction(SIGHUP, &action, NULL); /* the terminal is gone: end in order as well */
+    }
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
 }

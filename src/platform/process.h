@@ -41,8 +41,8 @@ void process_open_standard_files(void);
 /* This program's own path. */
 NODISCARD shoal_status process_self_path(char *path, size_t path_bytes, struct shoal_error *error);
 
-/* From now on SIGINT and SIGTERM set a flag and call notify (async-signal-safe) instead of ending
- * the process; a second SIGINT ends it. */
+/* From now on SIGINT, SIGTERM and SIGHUP set a flag and call notify (async-signal-safe) instead of
+ * ending the process; a second SIGINT ends it. */
 void process_catch_stop(void (*notify)(void *), void *argument);
 int process_stop_requested(void); /* 0, or the signal's number */
 

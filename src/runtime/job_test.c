@@ -9,9 +9,14 @@
 
 #include <cmocka.h>
 
+#include "platform/clock.h"
+#include "runtime/control.h"
 #include "runtime/job.h"
+#include "transport/inproc/inproc.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 struct one_run {
     uint32_t devices, items;
@@ -30,9 +35,9 @@ static const char *no_label(void *context, uint32_t class_index) {
     return NULL;
 }
 
-static void run(const struct one_run *what, struct job_outcome *outcome) {
+static shoal_status run_on(struct cluster *cluster, const struct one_run *what, uint64_t stall_ns,
+                           struct job_outcome *outcome, struct shoal_error *why) {
     struct shoal_error error;
-    struct cluster *cluster;
     struct model_config model;
     struct input *input;
     struct results *results;
@@ -41,9 +46,6 @@ static void run(const struct one_run *what, struct job_outcome *outcome) {
     const struct image_preprocess preprocess = {0};
     (void)snprintf(count, sizeof count, "random:%u", what->items);
     assert_int_equal(model_builtin("vit-test", &model, &error), SHOAL_OK);
-    const struct cluster_options devices = {
-        .count = what->devices, .in_process = true, .threads = 1};
-    assert_int_equal(cluster_start_local(&devices, &cluster, &error), SHOAL_OK);
     const struct input_options source = {.paths = paths,
                                          .path_count = 1,
                                          .height = (int32_t)model.image_size,
@@ -71,14 +73,24 @@ static void run(const struct one_run *what, struct job_outcome *outcome) {
                                     .input = input,
                                     .results = results,
                                     .results_width = model.labels,
+                                    .stall_ns = stall_ns,
                                     .on_skip = ignore_skip};
-    const shoal_status status = job_run(&job, outcome, &error);
-    if (status != SHOAL_OK) {
-        fail_msg("%s", error.text);
-    }
+    const shoal_status status = job_run(&job, outcome, why);
     json_decref(choice);
     results_destroy(results);
     input_close(input);
+    return status;
+}
+
+static void run(const struct one_run *what, struct job_outcome *outcome) {
+    struct shoal_error error;
+    struct cluster *cluster;
+    const struct cluster_options devices = {
+        .count = what->devices, .in_process = true, .threads = 1};
+    assert_int_equal(cluster_start_local(&devices, &cluster, &error), SHOAL_OK);
+    if (run_on(cluster, what, 0, outcome, &error) != SHOAL_OK) {
+        fail_msg("%s", error.text);
+    }
     cluster_destroy(cluster);
 }
 
@@ -120,8 +132,128 @@ static void a_run_too_short_for_a_steady_state_says_so(void **state) {
     job_outcome_fini(&outcome);
 }
 
+/* ---- a device that is none of ours ---- */
+
+enum mischief { NEVER_SILENT, WILD_NUMBER, EVERY_RESULT_TWICE };
+
+struct impostor {
+    struct transport *transport;
+    enum mischief mischief;
+    atomic_bool stop;
+    uint64_t job; /* of the prepare request */
+};
+
+static void send_result(struct impostor *impostor, uint64_t number) {
+    float row[10] = {0};
+    const struct tensor tensor = {.dtype = DTYPE_F32, .shape = SHAPE(1, 10), .data = row};
+    const struct wire_header header = {.kind = WIRE_RESULT,
+                                       .job = impostor->job,
+                                       .generation = 1,
+                                       .microbatch = number,
+                                       .items = 1,
+                                       .tensor_count = 1};
+    struct transport *t = impostor->transport;
+    struct transport_message *message;
+    size_t size, used;
+    assert_int_equal(wire_size(&tensor, 1, 0, &size, NULL), SHOAL_OK);
+    assert_int_equal(t->ops->message_new(t, size, &message, NULL), SHOAL_OK);
+    assert_int_equal(
+        wire_encode(&header, &tensor, NULL, message->data, message->capacity, NULL, &used, NULL),
+        SHOAL_OK);
+    message->size = used;
+    if (t->ops->send(t, CLUSTER_OWNER, message, NULL) != SHOAL_OK) {
+        t->ops->message_free(t, message);
+    }
+}
+
+static void misbehave(struct impostor *impostor, const struct wire_message *message) {
+    json_t *request = NULL;
+    if (message->header.kind == WIRE_REQUEST) {
+        assert_int_equal(control_parse(message, &request, NULL), SHOAL_OK);
+        if (json_object_get(request, "job") != NULL) {
+            impostor->job = (uint64_t)json_integer_value(json_object_get(request, "job"));
+        }
+        json_t *reply = json_pack("{s:O, s:b}", "id", json_object_get(request, "id"), "ok", 1);
+        assert_int_equal(control_send(impostor->transport, CLUSTER_OWNER, WIRE_REPLY, reply, NULL),
+                         SHOAL_OK);
+        json_decref(request);
+    } else if (impostor->mischief == WILD_NUMBER) {
+        send_result(impostor, UINT64_MAX);
+    } else if (impostor->mischief == EVERY_RESULT_TWICE) {
+        send_result(impostor, message->header.microbatch);
+        send_result(impostor, message->header.microbatch);
+    }
+}
+
+static void *be_impostor(void *argument) {
+    struct impostor *impostor = argument;
+    struct transport *t = impostor->transport;
+    while (!atomic_load(&impostor->stop)) {
+        struct transport_event event;
+        struct wire_message message;
+        if (t->ops->next(t, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA,
+                         platform_now_ns() + 5 * CLOCK_MS, &event, NULL) == SHOAL_OK &&
+            event.kind == TRANSPORT_MESSAGE) {
+            if (wire_decode(event.message->data, event.message->size, &message, NULL) == SHOAL_OK) {
+                misbehave(impostor, &message);
+            }
+            t->ops->message_free(t, event.message);
+        }
+        if (impostor->mischief == NEVER_SILENT && impostor->job != 0) {
+            const shoal_status sent =
+                control_send(t, CLUSTER_OWNER, WIRE_REPLY, json_pack("{s:i}", "id", 0), NULL);
+            (void)sent; /* BUSY: enough was said for now */
+        }
+    }
+    return NULL;
+}
+
+static void expect_end(enum mischief mischief, shoal_status wanted) {
+    struct inproc_hub *hub;
+    struct cluster_device device = {.name = "impostor"};
+    struct cluster cluster = {.count = 1, .devices = &device, .threads = 1};
+    struct impostor impostor = {.mischief = mischief};
+    struct transport_event event;
+    struct shoal_error error;
+    struct job_outcome outcome;
+    pthread_t thread;
+    assert_int_equal(inproc_hub_create(&hub, &error), SHOAL_OK);
+    const struct transport_options here = {.name = CLUSTER_OWNER}, there = {.name = device.name};
+    assert_int_equal(inproc_create(hub, &here, &cluster.transport, &error), SHOAL_OK);
+    assert_int_equal(inproc_create(hub, &there, &impostor.transport, &error), SHOAL_OK);
+    struct transport *owner = cluster.transport;
+    assert_int_equal(owner->ops->connect(owner, device.name, "", "", &error), SHOAL_OK);
+    assert_int_equal(cluster_next(&cluster, platform_now_ns() + 10 * CLOCK_SECOND, &event, &error),
+                     SHOAL_OK);
+    assert_int_equal(event.kind, TRANSPORT_PEER_UP);
+    assert_int_equal(pthread_create(&thread, NULL, be_impostor, &impostor), 0);
+    const struct one_run what = {.devices = 1, .items = 8, .batch = 1, .ends = {12}};
+    assert_int_equal(run_on(&cluster, &what, 200 * CLOCK_MS, &outcome, &error), wanted);
+    assert_non_null(strstr(error.text, "impostor"));
+    job_outcome_fini(&outcome);
+    atomic_store(&impostor.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    impostor.transport->ops->destroy(impostor.transport);
+    owner->ops->destroy(owner);
+    inproc_hub_destroy(hub);
+    json_decref(device.reply);
+}
+
+static void a_device_that_talks_without_working_meets_the_deadline(void **state) {
+    (void)state;
+    expect_end(NEVER_SILENT, SHOAL_TIMEOUT);
+}
+
+static void results_that_nobody_asked_for_end_the_run(void **state) {
+    (void)state;
+    expect_end(WILD_NUMBER, SHOAL_PROTOCOL);
+    expect_end(EVERY_RESULT_TWICE, SHOAL_PROTOCOL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_device_that_talks_without_working_meets_the_deadline),
+        cmocka_unit_test(results_that_nobody_asked_for_end_the_run),
         cmocka_unit_test(pipelines_deliver_everything_with_the_same_bits),
         cmocka_unit_test(a_run_too_short_for_a_steady_state_says_so),
     };

@@ -129,7 +129,8 @@ shoal_status keys_read_allowed(const char *path, struct zmq_allowed **out, size_
     unsigned line = 0;
     char *cursor = text;
     while (result == SHOAL_OK && next_pair(&cursor, &line, &first, &second)) {
-        if (strlen(first) >= TRANSPORT_NAME_BYTES || !is_z85(second, strlen(second))) {
+        if (*first == '\0' || strlen(first) >= TRANSPORT_NAME_BYTES ||
+            !is_z85(second, strlen(second))) {
             result = error_set(error, SHOAL_CORRUPT, "%s: line %u is not 'NAME KEY'", path, line);
         } else {
             (void)snprintf(list[used].name, sizeof list[used].name, "%s", first);

@@ -94,6 +94,10 @@ static void allow_lists_round_trip_and_are_checked(void **state) {
     assert_int_equal(file_write_atomic(path, "# peers\n\npi-1 nokey\n", 20, &error), SHOAL_OK);
     assert_int_equal(keys_read_allowed(path, &read, &count, &error), SHOAL_CORRUPT);
     assert_non_null(strstr(error.text, "line 3"));
+    char nameless[64];
+    (void)snprintf(nameless, sizeof nameless, " %s\n", allowed[0].public_key);
+    assert_int_equal(file_write_atomic(path, nameless, strlen(nameless), &error), SHOAL_OK);
+    assert_int_equal(keys_read_allowed(path, &read, &count, &error), SHOAL_CORRUPT);
 }
 
 /* ---- control documents ---- */

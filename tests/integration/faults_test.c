@@ -131,8 +131,7 @@ static void a_stalled_device_ends_the_run_within_the_deadline(void **state) {
     command_free(&command);
 }
 
-static void ctrl_c_stops_cleanly(void **state) {
-    (void)state;
+static void stop_by(int number) {
     struct command command;
     pid_t pids[DEVICES];
     char text[900];
@@ -140,13 +139,23 @@ static void ctrl_c_stops_cleanly(void **state) {
     command_start(&command, text);
     await_children(command.pid, DEVICES, pids);
     pause_ms(2000);
-    assert_int_equal(kill(command.pid, SIGINT), 0);
+    assert_int_equal(kill(command.pid, number), 0);
     command_wait(&command);
     assert_int_equal(command.status, 130);
     assert_non_null(strstr(command.error, "interrupted"));
     all_are_gone(pids, DEVICES);
     first_lines_are_expected();
     command_free(&command);
+}
+
+static void ctrl_c_stops_cleanly(void **state) {
+    (void)state;
+    stop_by(SIGINT);
+}
+
+static void a_closed_terminal_stops_cleanly(void **state) {
+    (void)state;
+    stop_by(SIGHUP);
 }
 
 static void devices_end_with_an_owner_that_is_killed(void **state) {
@@ -193,6 +202,7 @@ int main(void) {
         cmocka_unit_test(a_killed_device_ends_the_run_and_is_named),
         cmocka_unit_test(a_stalled_device_ends_the_run_within_the_deadline),
         cmocka_unit_test(ctrl_c_stops_cleanly),
+        cmocka_unit_test(a_closed_terminal_stops_cleanly),
         cmocka_unit_test(devices_end_with_an_owner_that_is_killed),
         cmocka_unit_test(a_full_disk_ends_the_run_with_its_reason),
     };
