@@ -167,7 +167,7 @@ int cli_bench(int argc, char **argv) {
         {"json", ARGS_FLAG, NULL, "one JSON document on standard output", &a.json, 0, 0},
     };
     const struct args_command command = {
-        .name = "bench",
+        .name = "bench engine",
         .positional = "MODEL",
         .summary = "bench engine MODEL: the forward pass in this process alone, random weights, no "
                    "network: items per second,\n"
