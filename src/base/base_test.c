@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/median.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/status.h"
@@ -158,6 +159,15 @@ static void normal_numbers_have_their_moments(void **state) {
     free(values);
 }
 
+static void the_median_is_the_middle_one(void **state) {
+    (void)state;
+    double odd[] = {9, 1, 5}, even[] = {4, 1, 3, 2}, one[] = {7};
+    assert_true(median_sort(odd, 3) == 5);
+    assert_true(odd[0] == 1 && odd[2] == 9);
+    assert_true(median_sort(even, 4) == 3);
+    assert_true(median_sort(one, 1) == 7);
+}
+
 static void log_levels_parse(void **state) {
     (void)state;
     enum log_level level = LOG_ERROR;
@@ -179,6 +189,7 @@ int main(void) {
         cmocka_unit_test(philox_gives_its_known_answers),
         cmocka_unit_test(random_numbers_depend_on_index_alone),
         cmocka_unit_test(normal_numbers_have_their_moments),
+        cmocka_unit_test(the_median_is_the_middle_one),
         cmocka_unit_test(log_levels_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

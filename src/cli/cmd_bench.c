@@ -1,3 +1,4 @@
+#include "base/median.h"
 #include "cli/cli.h"
 #include "graph/executor.h"
 #include "kernels/isa.h"
@@ -23,11 +24,6 @@ struct bench_result {
     const char *kernels;
 };
 
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Peak is measured before and after: a neighbour's load that changes meanwhile shows in both. */
 static shoal_status time_model(const struct bench_arguments *arguments, const struct graph *graph,
                                struct executor *executor, struct executor_weights *weights,
@@ -44,8 +40,7 @@ static shoal_status time_model(const struct bench_arguments *arguments, const st
         times[i] = (double)(platform_now_ns() - start) * 1e-9;
     }
     const double peak_after = peak_f32_gflops((int)arguments->threads);
-    qsort(times, (size_t)repeats, sizeof times[0], compare_doubles);
-    out->seconds = times[repeats / 2];
+    out->seconds = median_sort(times, (size_t)repeats);
     out->gflops =
         graph_flops(graph, 1, graph_segment_count(graph), arguments->batch) / out->seconds * 1e-9;
     out->peak_gflops = peak_before > peak_after ? peak_before : peak_after;

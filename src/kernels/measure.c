@@ -2,6 +2,7 @@
  */
 #include "kernels/registry.h"
 
+#include "base/median.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "platform/clock.h"
@@ -95,12 +96,6 @@ static void settle(const struct bench *bench) {
     }
 }
 
-static int by_value(const void *a, const void *b) {
-    const double left = *(const double *)a;
-    const double right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
 static shoal_status time_runs(struct bench *bench, const struct kernel_ops *set, int repeats,
                               double *seconds, struct shoal_error *error) {
     double *times = mem_calloc((size_t)repeats, sizeof *times);
@@ -118,8 +113,7 @@ static shoal_status time_runs(struct bench *bench, const struct kernel_ops *set,
         }
     }
     if (status == SHOAL_OK) {
-        qsort(times, (size_t)repeats, sizeof *times, by_value);
-        *seconds = times[repeats / 2];
+        *seconds = median_sort(times, (size_t)repeats);
     } else {
         (void)error_set(error, status, "%s: a run failed while it was measured", set->name);
     }

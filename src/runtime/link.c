@@ -1,5 +1,6 @@
 #include "runtime/link.h"
 
+#include "base/median.h"
 #include "platform/clock.h"
 
 #include <math.h>
@@ -91,11 +92,6 @@ static shoal_status round_trip(struct transport *transport, const char *peer, si
     }
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static shoal_status median_trip(struct transport *transport, const char *peer, size_t bytes,
                                 int count, link_other_event other, void *context, double *seconds,
                                 struct shoal_error *error) {
@@ -105,8 +101,7 @@ static shoal_status median_trip(struct transport *transport, const char *peer, s
     for (int i = 0; i < count; i++) {
         TRY(round_trip(transport, peer, bytes, other, context, &times[i], error));
     }
-    qsort(times, (size_t)count, sizeof times[0], compare_doubles);
-    *seconds = times[count / 2];
+    *seconds = median_sort(times, (size_t)count);
     return SHOAL_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "graph/graph.h"
 #include "platform/clock.h"
+#include "runtime/choice_json.h"
 #include "runtime/control.h"
 #include "runtime/link.h"
 
@@ -121,7 +122,15 @@ static shoal_status find_choice(struct planning *planning, const char *model,
                    (long long)planning->options.batch, model);
     planning->choice = look_up(planning, key);
     if (planning->choice != NULL) {
-        return SHOAL_OK;
+        struct kernel_choice *choice;
+        struct shoal_error why;
+        if (choice_from_json(planning->choice, &choice, &why) == SHOAL_OK) {
+            kernel_choice_destroy(choice);
+            return SHOAL_OK;
+        }
+        log_warn("a stored kernel choice is of no use (%s); measuring again", why.text);
+        json_decref(planning->choice);
+        planning->choice = NULL;
     }
     say(planning, "choosing kernels");
     planning->measured = true;

@@ -1,5 +1,6 @@
 #include "runtime/profile.h"
 
+#include "base/median.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "graph/executor.h"
@@ -96,11 +97,6 @@ shoal_status profile_memory(const struct profile_options *options, uint32_t firs
     return SHOAL_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Reads and writes more than the caches hold, so that the next run's weights come from memory. */
 static void flush_caches(unsigned char *buffer) {
     for (size_t i = 0; i < FLUSH_BYTES; i += 64) {
@@ -138,8 +134,7 @@ static shoal_status time_runs(struct executor *executor, struct executor_weights
         TRY(executor_run(executor, weights, slot, GRAPH_F, error));
         times[count++] = (double)(platform_now_ns() - before) * 1e-9;
     }
-    qsort(times, (size_t)count, sizeof times[0], compare_doubles);
-    *seconds = times[count / 2];
+    *seconds = median_sort(times, (size_t)count);
     return SHOAL_OK;
 }
 

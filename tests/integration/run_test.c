@@ -13,6 +13,8 @@
 
 #include "harness.h"
 
+#include <sqlite3.h>
+
 static void run_json(const char *arguments, json_t **out) {
     struct command command;
     command_run(&command, arguments);
@@ -244,6 +246,27 @@ static void a_corrupt_store_is_no_obstacle(void **state) {
     (void)remove(path);
 }
 
+/* JSON, but none of ours: as an older or damaged Shoal might have left it. */
+static void a_stored_choice_of_no_use_is_measured_again(void **state) {
+    (void)state;
+    struct command command;
+    command_run(&command, "run vit-test --input random:3 --in-process --json --microbatch 7");
+    assert_int_equal(command.status, 0);
+    command_free(&command);
+    sqlite3 *database;
+    assert_int_equal(sqlite3_open(harness_path("home/shoal.db"), &database), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(database, "UPDATE profiles SET json = '{\"ops\": 7}' WHERE key LIKE 'choice%'",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_true(sqlite3_changes(database) > 0);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    command_run(&command, "run vit-test --input random:3 --in-process --json --microbatch 7");
+    assert_int_equal(command.status, 0);
+    assert_non_null(strstr(command.error, "measuring again"));
+    command_free(&command);
+}
+
 static void memory_does_not_grow_with_the_input(void **state) {
     (void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -274,6 +297,7 @@ int main(void) {
         cmocka_unit_test(results_are_lines_with_probabilities_that_add_up),
         cmocka_unit_test(a_second_run_measures_nothing),
         cmocka_unit_test(a_corrupt_store_is_no_obstacle),
+        cmocka_unit_test(a_stored_choice_of_no_use_is_measured_again),
         cmocka_unit_test(memory_does_not_grow_with_the_input),
     };
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
