@@ -129,6 +129,17 @@ void memory_resident_peak_reset(void) {
     }
 }
 
+/* The sanitizers put their own allocator in glibc's place, which is then not even initialised. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OTHER_ALLOCATOR
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define OTHER_ALLOCATOR
+#endif
+#endif
+
 void memory_trim(void) {
+#ifndef OTHER_ALLOCATOR
     (void)malloc_trim(0);
+#endif
 }
