@@ -140,18 +140,6 @@ shoal_status control_text(const json_t *document, const char *key, size_t most, 
     return SHOAL_OK;
 }
 
-shoal_status control_array(const json_t *document, const char *key, size_t least, size_t most,
-                           const json_t **out, struct shoal_error *error) {
-    const json_t *value = json_object_get(document, key);
-    if (!json_is_array(value) || json_array_size(value) < least || json_array_size(value) > most) {
-        return error_set(error, SHOAL_PROTOCOL,
-                         "control message: '%s' is not a list of %zu to %zu entries", key, least,
-                         most);
-    }
-    *out = value;
-    return SHOAL_OK;
-}
-
 shoal_status control_object(const json_t *document, const char *key, const json_t **out,
                             struct shoal_error *error) {
     const json_t *value = json_object_get(document, key);

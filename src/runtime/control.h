@@ -45,8 +45,6 @@ NODISCARD shoal_status control_number(const json_t *document, const char *key, d
 /* Borrowed text of at most most bytes. */
 NODISCARD shoal_status control_text(const json_t *document, const char *key, size_t most,
                                     const char **out, struct shoal_error *error);
-NODISCARD shoal_status control_array(const json_t *document, const char *key, size_t least,
-                                     size_t most, const json_t **out, struct shoal_error *error);
 NODISCARD shoal_status control_object(const json_t *document, const char *key, const json_t **out,
                                       struct shoal_error *error);
 

@@ -486,10 +486,6 @@ void planning_destroy(struct planning *planning) {
     mem_free(planning);
 }
 
-const struct graph *planning_graph(const struct planning *planning) {
-    return planning->graph;
-}
-
 const struct plan_problem *planning_problem(const struct planning *planning) {
     return &planning->problem;
 }

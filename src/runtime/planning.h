@@ -33,7 +33,6 @@ NODISCARD shoal_status planning_create(const struct planning_options *options,
                                        struct planning **out, struct shoal_error *error);
 void planning_destroy(struct planning *planning);
 
-const struct graph *planning_graph(const struct planning *planning);
 const struct plan_problem *planning_problem(const struct planning *planning);
 const json_t *planning_choice(const struct planning *planning); /* as choice_json.h writes it */
 bool planning_from_store(const struct planning *planning);      /* nothing had to be measured */

@@ -78,25 +78,6 @@ static shoal_status segment_signature(const struct profile_options *options, uin
     return SHOAL_OK;
 }
 
-shoal_status profile_memory(const struct profile_options *options, uint32_t first, uint32_t last,
-                            struct profile_segment *out, struct shoal_error *error) {
-    const struct executor_options compile = {.first = first,
-                                             .last = last,
-                                             .batch = options->batch,
-                                             .threads = options->threads,
-                                             .choice = options->choice};
-    struct executor *executor;
-    TRY(executor_compile(options->graph, &compile, &executor, error));
-    struct executor_memory memory;
-    executor_memory_get(executor, &memory);
-    executor_destroy(executor);
-    out->weights_bytes = memory.weights_bytes;
-    out->slot_bytes = memory.slot_bytes;
-    out->scratch_bytes = memory.scratch_bytes;
-    out->load_extra_bytes = memory.load_extra_bytes;
-    return SHOAL_OK;
-}
-
 /* Reads and writes more than the caches hold, so that the next run's weights come from memory. */
 static void flush_caches(unsigned char *buffer) {
     for (size_t i = 0; i < FLUSH_BYTES; i += 64) {

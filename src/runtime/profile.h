@@ -37,11 +37,6 @@ NODISCARD shoal_status profile_measure(const struct profile_options *options,
                                        struct profile_segment *segments, size_t *library_bytes,
                                        struct shoal_error *error);
 
-/* The memory figures alone, for ranges: compiles, runs nothing. */
-NODISCARD shoal_status profile_memory(const struct profile_options *options, uint32_t first,
-                                      uint32_t last, struct profile_segment *out,
-                                      struct shoal_error *error);
-
 /* Values that a real model might see, so that nothing runs on zeros or denormals alone; before
  * every run, which may use their memory. */
 void profile_fill_inputs(const struct executor *executor, const struct executor_slot *slot);
