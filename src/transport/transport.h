@@ -11,7 +11,7 @@
  * both.
  *  3. Messages of one sender arrive in order, whole, at most once. A message is lost only with its
  * peer.
- *  4. Flow control: a *data* message (wire kind ACTIVATION, RESULT or PROBE) costs one credit of
+ *  4. Flow control: a *data* message (wire kind ACTIVATION, RESULT, PROBE or CHUNK) costs one credit of
  * the receiver; a receiver grants options.window credits to each peer and gives one back when the
  * message is freed (transport_message_free). So at most window data messages per peer are anywhere
  * underway. Control messages need no credit but are limited in size (64 KiB unless

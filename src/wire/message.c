@@ -43,7 +43,8 @@ _Static_assert(DTYPE_I32 == 8 && DTYPE_U32 == 9 && DTYPE_I64 == 10 && DTYPE_U64 
 _Static_assert(DTYPE_BOOL == 12, "dtypes");
 _Static_assert(WIRE_HELLO == 0 && WIRE_PING == 1 && WIRE_PONG == 2 && WIRE_CREDIT == 3, "kinds");
 _Static_assert(WIRE_BYE == 4 && WIRE_REQUEST == 5 && WIRE_REPLY == 6 && WIRE_EVENT == 7, "kinds");
-_Static_assert(WIRE_ACTIVATION == 8 && WIRE_RESULT == 9 && WIRE_PROBE == 10, "kinds");
+_Static_assert(WIRE_ACTIVATION == 8 && WIRE_RESULT == 9 && WIRE_PROBE == 10 && WIRE_CHUNK == 11,
+               "kinds");
 
 const char *wire_kind_name(enum wire_kind kind) {
     static const char *const names[] = {
@@ -55,7 +56,8 @@ const char *wire_kind_name(enum wire_kind kind) {
 }
 
 bool wire_kind_is_data(enum wire_kind kind) {
-    return kind == WIRE_ACTIVATION || kind == WIRE_RESULT || kind == WIRE_PROBE;
+    return kind == WIRE_ACTIVATION || kind == WIRE_RESULT || kind == WIRE_PROBE ||
+           kind == WIRE_CHUNK;
 }
 
 bool wire_kind_is_control(enum wire_kind kind) {
@@ -71,6 +73,7 @@ static const char *kind_forbids(enum wire_kind kind, uint32_t tensor_count, size
     case WIRE_ACTIVATION:
     case WIRE_RESULT:
     case WIRE_PROBE:
+    case WIRE_CHUNK:
         if (tensor_count == 0) {
             return "data without tensors";
         }

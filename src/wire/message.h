@@ -5,9 +5,9 @@
  * against the span before it is used, and nothing outside ever reaches an assertion.
  *
  * Layout (version 1): docs/protocol.md. A control message (REQUEST, REPLY, EVENT) is a header with
- * tensor_count 0 and text_bytes > 0; a data message (ACTIVATION, RESULT, PROBE) has tensors and no
- * text. The layout is canonical: equal contents have equal bytes, and whatever decodes encodes back
- * to the same bytes.
+ * tensor_count 0 and text_bytes > 0; a data message (ACTIVATION, RESULT, PROBE, CHUNK) has tensors
+ * and no text. The layout is canonical: equal contents have equal bytes, and whatever decodes
+ * encodes back to the same bytes.
  */
 #ifndef WIRE_MESSAGE_H
 #define WIRE_MESSAGE_H
@@ -40,7 +40,8 @@
     /* tensors */                                                            \
     X(ACTIVATION, "activation")                                              \
     X(RESULT, "result")                                                      \
-    X(PROBE, "probe") /* measures a link */
+    X(PROBE, "probe") /* measures a link */                                  \
+    X(CHUNK, "chunk") /* a piece of a content: job = transfer, microbatch = offset */
 
 enum wire_kind {
 #define X(code, name) WIRE_##code,
@@ -50,7 +51,7 @@ enum wire_kind {
 };
 
 const char *wire_kind_name(enum wire_kind kind);
-bool wire_kind_is_data(enum wire_kind kind);    /* ACTIVATION, RESULT, PROBE: cost credit */
+bool wire_kind_is_data(enum wire_kind kind);    /* ACTIVATION, RESULT, PROBE, CHUNK: cost credit */
 bool wire_kind_is_control(enum wire_kind kind); /* REQUEST, REPLY, EVENT */
 
 /* Who sends what, and for which placement: all that a receiver needs to drop what is stale. */

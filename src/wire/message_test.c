@@ -70,7 +70,7 @@ static void test_round_trip_of_random_data_messages(void **state) {
     for (size_t i = 0; i < sizeof pool; i++) {
         pool[i] = (uint8_t)draw(256);
     }
-    const enum wire_kind kinds[] = {WIRE_ACTIVATION, WIRE_RESULT, WIRE_PROBE};
+    const enum wire_kind kinds[] = {WIRE_ACTIVATION, WIRE_RESULT, WIRE_PROBE, WIRE_CHUNK};
     for (int round = 0; round < 2000; round++) {
         struct tensor tensors[WIRE_MAX_TENSORS];
         struct wire_header header = draw_header(kinds[draw(3)]);

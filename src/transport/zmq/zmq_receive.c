@@ -223,6 +223,7 @@ static void on_own_kind(struct link *link, const struct wire_message *message, u
     case WIRE_ACTIVATION:
     case WIRE_RESULT:
     case WIRE_PROBE:
+    case WIRE_CHUNK:
     case WIRE_KIND_COUNT:
     default:
         break;
