@@ -287,6 +287,7 @@ static void test_create_errors(void **state) {
         {.name = long_name},
         {.name = "device-0", .message_bytes = (size_t)2 << 30},
         {.name = "device-0", .message_bytes = 10},
+        {.name = "device#0"},
         {.name = "device-0", .control_bytes = 10},
         {.name = "device-0", .window = 1000000},
     };
@@ -310,6 +311,143 @@ static void test_create_errors(void **state) {
     cluster_close(&cluster);
 }
 
+/* ---- sessions: several endpoints of one key, as the commands that somebody runs ---- */
+
+static struct transport *new_session(struct cluster *cluster, int index) {
+    const struct transport_options options = {
+        .name = device_name(index), .session = true, .lost_after_ns = PATIENCE};
+    struct transport *t = NULL;
+    struct shoal_error error = {.text = ""};
+    if (cluster->implementation->create(cluster->shared, index, &options, &t, &error) != SHOAL_OK) {
+        fail_msg("creating a session of %s: %s", options.name, error.text);
+    }
+    return t;
+}
+
+/* Connects a session of device-1 with device-0; name: as device-0 knows it. */
+static void join_session(struct cluster *cluster, struct transport *session,
+                         char name[TRANSPORT_NAME_BYTES]) {
+    assert_int_equal(cluster->implementation->connect(cluster->shared, session, 1, 0, NULL),
+                     SHOAL_OK);
+    struct transport_event event = expect_event(session, WANT_ALL, TRANSPORT_PEER_UP);
+    assert_string_equal(event.peer, "device-0");
+    event = expect_event(cluster->devices[0], WANT_ALL, TRANSPORT_PEER_UP);
+    assert_int_equal(strlen(event.peer), strlen("device-1#01234567"));
+    assert_int_equal(strncmp(event.peer, "device-1#", 9), 0);
+    assert_int_equal(strspn(event.peer + 9, "0123456789abcdef"), 8);
+    memcpy(name, event.peer, TRANSPORT_NAME_BYTES);
+}
+
+static void test_sessions_of_one_key_are_peers_of_their_own(void **state) {
+    struct cluster cluster;
+    cluster_open(&cluster, *state);
+    struct transport *t = cluster_add(&cluster, 0, &(struct transport_options){.window = 2});
+    struct transport *sessions[2];
+    char names[2][TRANSPORT_NAME_BYTES];
+    for (int i = 0; i < 2; i++) {
+        sessions[i] = new_session(&cluster, 1);
+        join_session(&cluster, sessions[i], names[i]);
+    }
+    assert_string_not_equal(names[0], names[1]);
+    (void)cluster_add(&cluster, 1, NULL); /* the device itself, with the same key */
+    cluster_join(&cluster, 1, 0);
+    send_data(sessions[0], 0, 0, 1000); /* uses up its window, not the other's */
+    send_data(sessions[0], 0, 1, 1000);
+    assert_int_equal(try_send(sessions[0], 0, make_data(sessions[0], 2, 1000)), SHOAL_BUSY);
+    send_data(cluster.devices[1], 0, 2, 1000);
+    send_data(sessions[1], 0, 3, 1000);
+    const char *const senders[] = {names[0], names[0], device_name(1), names[1]};
+    bool seen[4] = {false};
+    for (int i = 0; i < 4; i++) {
+        const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_MESSAGE);
+        struct wire_message decoded;
+        assert_int_equal(wire_decode(event.message->data, event.message->size, &decoded, NULL),
+                         SHOAL_OK);
+        const uint64_t number = decoded.header.microbatch;
+        assert_true(number < 4 && !seen[number]);
+        seen[number] = true;
+        assert_string_equal(event.peer, senders[number]);
+        assert_string_equal(event.message->peer, senders[number]);
+        assert_int_equal(t->ops->send(t, event.peer, event.message, NULL), SHOAL_OK);
+    }
+    expect_message(sessions[0], TRANSPORT_WANT_DATA, 0, 0);
+    expect_message(sessions[0], TRANSPORT_WANT_DATA, 0, 1);
+    expect_message(cluster.devices[1], TRANSPORT_WANT_DATA, 0, 2);
+    expect_message(sessions[1], TRANSPORT_WANT_DATA, 0, 3);
+    cluster.implementation->vanish(sessions[0]);
+    const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_string_equal(event.peer, names[0]);
+    send_control(sessions[1], 0, 4);
+    const struct transport_event message = expect_event(t, WANT_ALL, TRANSPORT_MESSAGE);
+    assert_string_equal(message.peer, names[1]);
+    t->ops->message_free(t, message.message);
+    sessions[1]->ops->destroy(sessions[1]);
+    cluster_close(&cluster);
+}
+
+static void test_one_session_too_many_is_refused(void **state) {
+    struct cluster cluster;
+    cluster_open(&cluster, *state);
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    struct transport *sessions[TRANSPORT_MAX_SESSIONS + 1];
+    char name[TRANSPORT_NAME_BYTES];
+    for (int i = 0; i < TRANSPORT_MAX_SESSIONS; i++) {
+        sessions[i] = new_session(&cluster, 1);
+        join_session(&cluster, sessions[i], name);
+    }
+    struct transport *last = sessions[TRANSPORT_MAX_SESSIONS] = new_session(&cluster, 1);
+    assert_int_equal(cluster.implementation->connect(cluster.shared, last, 1, 0, NULL), SHOAL_OK);
+    struct transport_event event = expect_event(last, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_non_null(strstr(event.text, "16 sessions of device-1"));
+    expect_nothing(t, WANT_ALL, 20 * CLOCK_MS);
+    (void)cluster_add(&cluster, 2, NULL); /* others are not concerned */
+    cluster_join(&cluster, 2, 0);
+    sessions[3]->ops->destroy(sessions[3]);
+    sessions[3] = NULL;
+    event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_string_equal(event.text, "left");
+    join_session(&cluster, last, name);
+    for (int i = 0; i <= TRANSPORT_MAX_SESSIONS; i++) {
+        if (sessions[i] != NULL) {
+            sessions[i]->ops->destroy(sessions[i]);
+        }
+    }
+    cluster_close(&cluster);
+}
+
+static void test_a_session_that_comes_back_and_many_that_do_not(void **state) {
+    struct cluster cluster;
+    cluster_open(&cluster, *state);
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    struct transport *session = new_session(&cluster, 1);
+    char first[TRANSPORT_NAME_BYTES], name[TRANSPORT_NAME_BYTES];
+    join_session(&cluster, session, first);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(session->ops->disconnect(session, "device-0", NULL), SHOAL_OK);
+        const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_string_equal(event.peer, first);
+        assert_string_equal(event.text, "left");
+        join_session(&cluster, session, name);
+        assert_string_equal(name, first); /* the same endpoint: the same name */
+        send_data(session, 0, 1, 100000);
+        const struct transport_event data = expect_event(t, WANT_ALL, TRANSPORT_MESSAGE);
+        assert_string_equal(data.peer, first);
+        t->ops->message_free(t, data.message);
+    }
+    for (int i = 0; i < 70; i++) { /* more than a listener keeps of one key: nothing piles up */
+        struct transport *one = new_session(&cluster, 1);
+        join_session(&cluster, one, name);
+        assert_string_not_equal(name, first);
+        one->ops->destroy(one);
+        const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_string_equal(event.peer, name);
+        struct transport_peer_stats stats;
+        assert_false(t->ops->peer_stats(t, name, &stats));
+    }
+    session->ops->destroy(session);
+    cluster_close(&cluster);
+}
+
 #define CASE(function) \
     { #function, function }
 const struct conformance_case conformance_peer_cases[] = {
@@ -324,6 +462,9 @@ const struct conformance_case conformance_peer_cases[] = {
     CASE(test_a_peer_that_vanishes_is_reported_once),
     CASE(test_reconnecting_is_a_new_peer_with_fresh_credit),
     CASE(test_nothing_of_a_lost_peer_follows_its_loss),
+    CASE(test_sessions_of_one_key_are_peers_of_their_own),
+    CASE(test_one_session_too_many_is_refused),
+    CASE(test_a_session_that_comes_back_and_many_that_do_not),
     CASE(test_create_errors),
 };
 const size_t conformance_peer_count =

@@ -24,8 +24,15 @@ shoal_status core_init(struct core *core, const struct transport_options *option
         return error_set(error, SHOAL_INVALID, "an endpoint needs a name of 1 to %d bytes",
                          TRANSPORT_NAME_BYTES - 1);
     }
+    if (strchr(options->name, TRANSPORT_SESSION_MARK) != NULL ||
+        (options->session && strlen(options->name) > TRANSPORT_LISTED_BYTES)) {
+        return error_set(error, SHOAL_INVALID,
+                         "an endpoint's name has no '%c', and a session's at most %d bytes: \"%s\"",
+                         TRANSPORT_SESSION_MARK, TRANSPORT_LISTED_BYTES, options->name);
+    }
     *core = (struct core){
         .mutex = mutex,
+        .session = options->session,
         .window = options->window > 0 ? options->window : DEFAULT_WINDOW,
         .message_bytes =
             options->message_bytes > 0 ? options->message_bytes : DEFAULT_MESSAGE_BYTES,
@@ -83,6 +90,8 @@ shoal_status core_peer_new(struct core *core, const char *name, struct core_peer
             return error_set(error, SHOAL_NO_MEMORY, "no memory for device %s", name);
         }
         (void)snprintf(device->name, sizeof device->name, "%s", name);
+        device->session = strchr(name, TRANSPORT_SESSION_MARK) != NULL;
+        device->core = core;
         device->next = core->devices;
         core->devices = device;
     }
@@ -93,8 +102,47 @@ shoal_status core_peer_new(struct core *core, const char *name, struct core_peer
     peer->lost = (struct core_node){.kind = TRANSPORT_PEER_LOST, .peer = peer};
     peer->writable = (struct core_node){.kind = TRANSPORT_WRITABLE, .peer = peer};
     device->current = peer;
+    device->peers++;
     *out = peer;
     return SHOAL_OK;
+}
+
+void core_session_name(const char *name, uint64_t instance, char out[TRANSPORT_NAME_BYTES]) {
+    (void)snprintf(out, TRANSPORT_NAME_BYTES, "%.*s%c%08x", TRANSPORT_LISTED_BYTES, name,
+                   TRANSPORT_SESSION_MARK, (unsigned)(instance & UINT32_MAX));
+}
+
+shoal_status core_session_check(const struct core *core, const char *name,
+                                struct shoal_error *error) {
+    const size_t length = strlen(name);
+    uint32_t current = 0, all = 0;
+    for (const struct core_device *device = core->devices; device != NULL; device = device->next) {
+        if (device->session && strncmp(device->name, name, length) == 0 &&
+            device->name[length] == TRANSPORT_SESSION_MARK) {
+            current += device->current != NULL;
+            all++;
+        }
+    }
+    if (current >= TRANSPORT_MAX_SESSIONS) {
+        return error_set(error, SHOAL_BUSY,
+                         "%d sessions of %s are connected already, wait until one ends",
+                         TRANSPORT_MAX_SESSIONS, name);
+    }
+    if (all >= CORE_MAX_UNREAD_SESSIONS) {
+        return error_set(error, SHOAL_BUSY, "%u sessions of %s have ended and are not cleared away",
+                         all - current, name);
+    }
+    return SHOAL_OK;
+}
+
+/* Nothing is left of a session: its device goes. */
+static void forget_session(struct core_device *device) {
+    struct core_device **at = &device->core->devices;
+    while (*at != device) {
+        at = &(*at)->next;
+    }
+    *at = device->next;
+    mem_free(device);
 }
 
 void core_peer_hold(struct core_peer *peer) {
@@ -105,7 +153,12 @@ void core_peer_drop(struct core_peer *peer) {
     ASSERT(peer->references > 0);
     if (--peer->references == 0) {
         ASSERT(peer->state == CORE_GONE);
+        struct core_device *device = peer->device;
         mem_free(peer);
+        if (--device->peers == 0 && device->session) {
+            ASSERT(device->current == NULL);
+            forget_session(device);
+        }
     }
 }
 

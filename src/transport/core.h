@@ -3,8 +3,9 @@
  * thread reads. A core does no I/O; implementations call it when bytes or pointers arrive.
  *
  * Two objects stand for "a peer": a device is a name with its counters and stays for the endpoint's
- * life; a core_peer is one connection to it, from connecting to lost. What was queued for a lost
- * connection can so never be taken for the next one's.
+ * life (that of a session: while anything of it is left); a core_peer is one connection to it, from
+ * connecting to lost. What was queued for a lost connection can so never be taken for the next
+ * one's.
  *
  * Threads: functions marked [lock] are called with core->mutex held; the others take it themselves.
  * Queues are bounded: messages by the windows granted, other events by one of each kind per
@@ -22,6 +23,7 @@
 #define CORE_CONTROL_WINDOW 256 /* control messages underway to a peer */
 #define CORE_MAX_UNREAD 4       /* connections of one device whose end the owner has not read yet */
 #define CORE_TEXT 128
+#define CORE_MAX_UNREAD_SESSIONS 64 /* sessions of one key, ended ones that are unread included */
 
 enum core_state { CORE_DIALLING, CORE_UP, CORE_GONE };
 
@@ -31,6 +33,9 @@ struct core_device {
     struct core_peer *current; /* NULL: none; holds a reference */
     uint32_t unread;           /* core_peers that still have events queued */
     uint64_t ended;            /* connections that ended: HELLO's serial */
+    uint32_t peers;            /* core_peers of it that exist */
+    bool session;              /* goes with its last core_peer: sessions come and go for ever */
+    struct core *core;
     struct transport_peer_stats stats;
 };
 
@@ -60,6 +65,7 @@ struct core {
     pthread_mutex_t *mutex; /* the endpoint's, or one that endpoints share */
     struct pool *pool;
     char name[TRANSPORT_NAME_BYTES];
+    bool session; /* this endpoint is a client's */
     uint32_t window;
     size_t message_bytes, control_bytes;
     uint64_t ping_ns, lost_after_ns;
@@ -89,6 +95,13 @@ struct core_device *core_find(const struct core *core, const char *name);
  */
 NODISCARD shoal_status core_peer_new(struct core *core, const char *name, struct core_peer **out,
                                      struct shoal_error *error);
+
+/* The name of one session of a peer: NAME#xxxxxxxx. */
+void core_session_name(const char *name, uint64_t instance, char out[TRANSPORT_NAME_BYTES]);
+/* [lock] May one more session of this name come? Errors: BUSY (says how many there are). */
+NODISCARD shoal_status core_session_check(const struct core *core, const char *name,
+                                          struct shoal_error *error);
+
 void core_peer_hold(struct core_peer *peer); /* [lock] */
 void core_peer_drop(struct core_peer *peer); /* [lock] */
 

@@ -11,10 +11,10 @@
  * both.
  *  3. Messages of one sender arrive in order, whole, at most once. A message is lost only with its
  * peer.
- *  4. Flow control: a *data* message (wire kind ACTIVATION, RESULT, PROBE or CHUNK) costs one credit of
- * the receiver; a receiver grants options.window credits to each peer and gives one back when the
- * message is freed (transport_message_free). So at most window data messages per peer are anywhere
- * underway. Control messages need no credit but are limited in size (64 KiB unless
+ *  4. Flow control: a *data* message (wire kind ACTIVATION, RESULT, PROBE or CHUNK) costs one
+ * credit of the receiver; a receiver grants options.window credits to each peer and gives one back
+ * when the message is freed (transport_message_free). So at most window data messages per peer are
+ * anywhere underway. Control messages need no credit but are limited in size (64 KiB unless
  * options.control_bytes says otherwise) and number underway (256).
  *  5. Every wait has a deadline. Nothing blocks without one.
  *  6. Peers are pinged; one that is silent for options.lost_after_ns, or whose connection closes,
@@ -37,6 +37,16 @@
 #include <stdint.h>
 
 #define TRANSPORT_NAME_BYTES 64 /* device names, terminator included */
+
+/*
+ * Sessions. An endpoint of a client (options.session) only dials, and several of them may have one
+ * key: every command that somebody runs is one. A listener knows each as a peer of its own,
+ * NAME#xxxxxxxx: the allow-list's name of the key and eight hex digits of the endpoint's own
+ * number. Names on the allow-list have no '#'.
+ */
+#define TRANSPORT_SESSION_MARK '#'
+#define TRANSPORT_MAX_SESSIONS 16                             /* of one key at one listener */
+#define TRANSPORT_LISTED_BYTES (TRANSPORT_NAME_BYTES - 1 - 9) /* names on an allow-list */
 
 /* A message in a pooled buffer: data is 64-byte aligned. Immutable once sent or received. */
 struct transport_message {
@@ -78,6 +88,7 @@ struct transport_stats {
 
 struct transport_options {
     const char *name;       /* this device */
+    bool session;           /* a client's endpoint, see above */
     uint32_t window;        /* credits granted to each peer; 0 = 2 */
     size_t message_bytes;   /* largest data message accepted; 0 = 64 MiB */
     size_t control_bytes;   /* largest control message accepted; 0 = 64 KiB */
@@ -127,13 +138,20 @@ struct transport_ops {
     /* The owner's next, now or later, answers TRANSPORT_INTERRUPT. Async-signal-safe. */
     void (*interrupt)(struct transport *t);
 
-    /* Since creation, over all connections with that device; false if there was never one. */
+    /* Since creation, over all connections with that device; false if there was never one. Of a
+     * session: while it is connected. */
     bool (*peer_stats)(const struct transport *t, const char *peer,
                        struct transport_peer_stats *out);
     void (*stats)(const struct transport *t, struct transport_stats *out);
 
     /* Where it listens, e.g. "tcp://127.0.0.1:40123"; NULL if it only dials. */
     const char *(*address)(const struct transport *t);
+
+    /*
+     * The name that the allow-list has for a public key; NULL if none (inproc: always). Stays valid
+     * until the next call.
+     */
+    const char *(*name_of_key)(struct transport *t, const char *public_key);
 
     /*
      * Orderly to all peers (at most about 2 s), then frees. Messages still held by the caller must

@@ -12,9 +12,10 @@ enum hello_offset {
     AT_CONTROL_BYTES = 24,
     AT_WINDOW = 28,
     AT_CONTROL_WINDOW = 32,
-    AT_RESERVED = 36,
+    AT_FLAGS = 36,
     AT_NAME = 40,
 };
+#define FLAG_SESSION 1u
 _Static_assert(AT_NAME + WIRE_NAME_BYTES == WIRE_HELLO_BYTES, "the name ends the body");
 
 void wire_hello_encode(const struct wire_hello *hello, uint8_t span[WIRE_HELLO_MESSAGE_BYTES]) {
@@ -25,6 +26,7 @@ void wire_hello_encode(const struct wire_hello *hello, uint8_t span[WIRE_HELLO_M
     bytes_put(body + AT_CONTROL_BYTES, hello->control_bytes, 4);
     bytes_put(body + AT_WINDOW, hello->window, 4);
     bytes_put(body + AT_CONTROL_WINDOW, hello->control_window, 4);
+    bytes_put(body + AT_FLAGS, hello->session ? FLAG_SESSION : 0, 4);
     const size_t length = strnlen(hello->name, WIRE_NAME_BYTES - 1);
     memcpy(body + AT_NAME, hello->name, length);
     const struct wire_header header = {.kind = WIRE_HELLO, .text_bytes = WIRE_HELLO_BYTES};
@@ -59,9 +61,11 @@ shoal_status wire_hello_decode(const struct wire_message *message, struct wire_h
     if (hello.window == 0 || hello.control_window == 0) {
         return error_set(error, SHOAL_CORRUPT, "hello: window 0");
     }
-    if (bytes_get_u32(body + AT_RESERVED) != 0) {
-        return error_set(error, SHOAL_CORRUPT, "hello: reserved bytes are not 0");
+    const uint32_t flags = bytes_get_u32(body + AT_FLAGS);
+    if ((flags & ~FLAG_SESSION) != 0) {
+        return error_set(error, SHOAL_CORRUPT, "hello: unknown flags %#x", flags);
     }
+    hello.session = (flags & FLAG_SESSION) != 0;
     memcpy(hello.name, body + AT_NAME, WIRE_NAME_BYTES);
     if (hello.name[0] == '\0' || hello.name[WIRE_NAME_BYTES - 1] != '\0') {
         return error_set(error, SHOAL_CORRUPT, "hello: no name, or a name without end");

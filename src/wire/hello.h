@@ -15,10 +15,12 @@ struct wire_hello {
     uint64_t
         instance;    /* drawn when the endpoint starts: tells a restarted device from the old one */
     uint64_t serial; /* how many connections with this peer the sender has seen end */
-    uint64_t message_bytes;     /* largest data message that the sender of HELLO accepts */
-    uint32_t control_bytes;     /* largest control message */
-    uint32_t window;            /* data messages that it takes before credit comes back */
-    uint32_t control_window;    /* control messages likewise */
+    uint64_t message_bytes;  /* largest data message that the sender of HELLO accepts */
+    uint32_t control_bytes;  /* largest control message */
+    uint32_t window;         /* data messages that it takes before credit comes back */
+    uint32_t control_window; /* control messages likewise */
+    bool session; /* the sender is a client: one of several endpoints of its key, which only dials
+                   */
     char name[WIRE_NAME_BYTES]; /* what the sender calls itself: for messages to people, never
                                    trusted */
 };

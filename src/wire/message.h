@@ -4,7 +4,7 @@
  * that the caller owns; nothing here allocates. Decoding trusts no byte: every length is checked
  * against the span before it is used, and nothing outside ever reaches an assertion.
  *
- * Layout (version 1): docs/protocol.md. A control message (REQUEST, REPLY, EVENT) is a header with
+ * Layout (version 2): docs/protocol.md. A control message (REQUEST, REPLY, EVENT) is a header with
  * tensor_count 0 and text_bytes > 0; a data message (ACTIVATION, RESULT, PROBE, CHUNK) has tensors
  * and no text. The layout is canonical: equal contents have equal bytes, and whatever decodes
  * encodes back to the same bytes.
@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define WIRE_MAGIC UINT32_C(0x4C4F4853) /* "SHOL" */
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_MAX_TENSORS 16
 #define WIRE_MAX_MESSAGE_BYTES ((size_t)1 << 30)
 #define WIRE_ALIGNMENT 64

@@ -273,7 +273,7 @@ static void test_decode_version_names_both(void **state) {
     const size_t size = sample();
     bytes_put(span + 4, 4711, 2);
     expect_decode(size, SHOAL_VERSION, "version 4711");
-    expect_decode(size, SHOAL_VERSION, "version 1");
+    expect_decode(size, SHOAL_VERSION, "version 2");
     expect_decode(6, SHOAL_VERSION, "version 4711"); /* whatever follows in that version */
 }
 
@@ -334,7 +334,14 @@ static void test_hello_round_trip(void **state) {
     assert_int_equal(wire_hello_decode(&message, &out, NULL), SHOAL_OK);
     assert_true(out.instance == 77 && out.serial == 3 && out.message_bytes == 1 << 20);
     assert_true(out.control_bytes == 65536 && out.window == 2 && out.control_window == 256);
+    assert_false(out.session);
     assert_string_equal(out.name, "pi-1");
+    struct wire_hello client = hello;
+    client.session = true;
+    wire_hello_encode(&client, span);
+    assert_int_equal(wire_decode(span, WIRE_HELLO_MESSAGE_BYTES, &message, NULL), SHOAL_OK);
+    assert_int_equal(wire_hello_decode(&message, &out, NULL), SHOAL_OK);
+    assert_true(out.session);
 }
 
 static void test_hello_corrupt(void **state) {
@@ -347,7 +354,7 @@ static void test_hello_corrupt(void **state) {
         {16, 8, 95, "message limit"}, {16, 8, UINT64_MAX, "message limit"},
         {24, 4, 0, "control limit"},  {24, 4, UINT32_MAX, "control limit"},
         {28, 4, 0, "window"},         {32, 4, 0, "window"},
-        {36, 4, 1, "reserved"},       {40, 1, 0, "name"},
+        {36, 4, 2, "unknown flags"},  {40, 1, 0, "name"},
         {40 + 63, 1, 'x', "name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

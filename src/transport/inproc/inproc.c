@@ -16,6 +16,7 @@
 struct inproc_hub {
     pthread_mutex_t mutex;
     struct endpoint *endpoints;
+    uint64_t sessions; /* so far: numbers them */
 };
 
 /* A connection that waits for its other end to be created. */
@@ -27,7 +28,8 @@ struct dial {
 
 struct endpoint {
     struct transport outside; /* first: the handle that callers hold */
-    struct core core;
+    struct core core;         /* its name is a session's whole name */
+    char own_name[TRANSPORT_NAME_BYTES];
     struct inproc_hub *hub;
     struct endpoint *next;
     struct dial *dials;
@@ -94,8 +96,8 @@ static void remove_dial(struct endpoint *e, const struct core_peer *peer) {
     }
 }
 
-/* Connects e to the endpoint named, if both are there. False: it is not, or it cannot take us yet.
- */
+/* Connects e to the endpoint named, if both are there, or is refused by it. False: it is not, or it
+ * cannot take us yet. */
 static bool try_join(struct endpoint *e, struct core_peer *peer) {
     struct endpoint *other = find_endpoint(e->hub, peer->device->name);
     if (other == NULL) {
@@ -103,6 +105,14 @@ static bool try_join(struct endpoint *e, struct core_peer *peer) {
     }
     struct core_device *device = core_find(&other->core, e->core.name);
     struct core_peer *theirs = device != NULL ? device->current : NULL;
+    struct shoal_error error;
+    if (theirs == NULL && e->core.session &&
+        core_session_check(&other->core, e->own_name, &error) != SHOAL_OK) {
+        char text[CORE_TEXT];
+        (void)snprintf(text, sizeof text, "refused us: %.100s", error.text);
+        core_peer_end(&e->core, peer, text);
+        return true;
+    }
     if (theirs != NULL) { /* it dials us too, and has waited for this endpoint */
         remove_dial(other, theirs);
     } else if (core_peer_new(&other->core, e->core.name, &theirs, NULL) != SHOAL_OK) {
@@ -262,6 +272,12 @@ static void inproc_stats(const struct transport *t, struct transport_stats *out)
     pool_measure(e->core.pool, &out->pool_bytes, &out->pool_peak_bytes);
 }
 
+static const char *inproc_name_of_key(struct transport *t, const char *public_key) {
+    (void)t;
+    (void)public_key;
+    return NULL;
+}
+
 static const char *inproc_address(const struct transport *t) {
     (void)t;
     return NULL;
@@ -275,7 +291,8 @@ static void end(struct endpoint *e, const char *text) {
         remove_dial(e, peer);
         core_peer_end(&e->core, peer, NULL);
     }
-    for (struct core_device *device = e->core.devices; device != NULL; device = device->next) {
+    for (struct core_device *device = e->core.devices, *after; device != NULL; device = after) {
+        after = device->next; /* a session's goes with its end */
         if (device->current != NULL) {
             part(e, device->current, NULL, text);
         }
@@ -311,6 +328,7 @@ static const struct transport_ops inproc_ops = {
     .peer_stats = inproc_peer_stats,
     .stats = inproc_stats,
     .address = inproc_address,
+    .name_of_key = inproc_name_of_key,
     .destroy = inproc_destroy,
 };
 
@@ -342,7 +360,11 @@ shoal_status inproc_create(struct inproc_hub *hub, const struct transport_option
     }
     e->outside.ops = &inproc_ops;
     e->hub = hub;
+    (void)snprintf(e->own_name, sizeof e->own_name, "%s", options->name);
     (void)pthread_mutex_lock(&hub->mutex);
+    if (options->session) {
+        core_session_name(e->own_name, hub->sessions++, e->core.name);
+    }
     const bool taken = find_endpoint(hub, e->core.name) != NULL;
     if (!taken) {
         e->next = hub->endpoints;

@@ -32,6 +32,12 @@ static shoal_status check_entry(const struct allow_list *list, const struct zmq_
     if (entry->name[0] == '\0' || memchr(entry->name, '\0', sizeof entry->name) == NULL) {
         return error_set(error, SHOAL_INVALID, "allow-list: a device has no name, or one too long");
     }
+    if (strchr(entry->name, TRANSPORT_SESSION_MARK) != NULL ||
+        strlen(entry->name) > TRANSPORT_LISTED_BYTES) {
+        return error_set(error, SHOAL_INVALID,
+                         "allow-list: a name has at most %d bytes and no '%c': \"%s\"",
+                         TRANSPORT_LISTED_BYTES, TRANSPORT_SESSION_MARK, entry->name);
+    }
     if (memchr(entry->public_key, '\0', ZMQ_KEY_TEXT) == NULL ||
         !auth_key_is_sound(entry->public_key)) {
         return error_set(error, SHOAL_INVALID, "allow-list: the key of %s is no z85 public key",

@@ -65,12 +65,14 @@ static shoal_status create(void *argument, int index, const struct transport_opt
     const struct zmq_transport_options own = {
         .base = *options,
         .keys = shared->keys[index],
-        .listen = shared->address[index][0] != '\0' ? shared->address[index] : "tcp://127.0.0.1:0",
+        .listen = options->session                    ? NULL
+                  : shared->address[index][0] != '\0' ? shared->address[index]
+                                                      : "tcp://127.0.0.1:0",
         .allowed = shared->allowed,
         .allowed_count = CONFORMANCE_DEVICES,
     };
     const shoal_status status = zmq_transport_create(&own, out, error);
-    if (status == SHOAL_OK) {
+    if (status == SHOAL_OK && !options->session) {
         (void)snprintf(shared->address[index], sizeof shared->address[index], "%s",
                        (*out)->ops->address(*out));
     }

@@ -55,6 +55,7 @@ struct link { /* one connection */
     bool dialled;
     struct core_peer *peer; /* held; NULL: none (any more) */
     char name[TRANSPORT_NAME_BYTES];
+    char user[TRANSPORT_NAME_BYTES]; /* the allow-list's name: without a session's number */
     char key[ZMQ_KEY_TEXT];
     bool listed; /* dialled: has been on the allow-list */
     /* Dialled: */
@@ -126,11 +127,12 @@ struct endpoint {
     int wake_fd; /* wakes the I/O thread */
     atomic_bool notified;
     /* From the owner: */
-    struct link *fresh;       /* [lock] links to dial */
-    struct link *ready;       /* [lock] */
-    struct allow_list allow;  /* [lock] */
-    bool allow_changed;       /* [lock] */
-    bool stopping, vanishing; /* [lock] */
+    struct link *fresh;                    /* [lock] links to dial */
+    struct link *ready;                    /* [lock] */
+    struct allow_list allow;               /* [lock] */
+    char found_name[TRANSPORT_NAME_BYTES]; /* the owner's: what name_of_key answered */
+    bool allow_changed;                    /* [lock] */
+    bool stopping, vanishing;              /* [lock] */
     /* The I/O thread's: */
     struct link *links;
     size_t admitted;        /* authenticated, HELLO not yet seen */

@@ -58,7 +58,7 @@ void io_refuse(struct endpoint *e, enum refusal why, const char *who, const char
 
 static void check_allowed(struct endpoint *e, struct link *link) {
     (void)pthread_mutex_lock(&e->mutex);
-    const struct zmq_allowed *entry = auth_find_name(&e->allow, link->name);
+    const struct zmq_allowed *entry = auth_find_name(&e->allow, link->user);
     const bool on_list = entry != NULL && strcmp(entry->public_key, link->key) == 0;
     (void)pthread_mutex_unlock(&e->mutex);
     const bool over = !on_list && (!link->dialled || link->listed);

@@ -32,6 +32,7 @@ struct link *link_new(struct endpoint *e, const char *name) {
     link->redial_pause_ns = FIRST_PAUSE_NS;
     atomic_init(&link->references, 1);
     (void)snprintf(link->name, sizeof link->name, "%s", name);
+    (void)snprintf(link->user, sizeof link->user, "%s", name);
     return link;
 }
 
@@ -284,6 +285,7 @@ void link_hello(struct link *link) {
         .control_bytes = (uint32_t)e->core.control_bytes,
         .window = e->core.window,
         .control_window = CORE_CONTROL_WINDOW,
+        .session = e->core.session,
     };
     (void)pthread_mutex_lock(&link->endpoint->mutex);
     hello.serial = link->peer->device->ended;

@@ -43,7 +43,7 @@ static void come_up(struct link *link, const struct wire_hello *hello,
     link->serial = hello->serial;
     link->heard_ns = link->spoke_ns = link->pinged_ns = now;
     link->state = LINK_UP;
-    if (strcmp(hello->name, link->name) != 0) {
+    if (strcmp(hello->name, link->user) != 0) {
         log_info("%s calls itself \"%.63s\"; its key says otherwise", link->name, hello->name);
     }
     if (!link->dialled) {
@@ -98,6 +98,20 @@ static enum meeting meet(struct endpoint *e, struct link *link, const struct wir
     return same ? MEET_GIVE_WAY : MEET_AGAIN;
 }
 
+/* [lock] */
+static shoal_status take_in(struct endpoint *e, struct link *link, bool session,
+                            struct shoal_error *error) {
+    struct core_peer *peer;
+    if (session) {
+        TRY(core_session_check(&e->core, link->user, error));
+    }
+    TRY(core_peer_new(&e->core, link->name, &peer, error));
+    core_peer_hold(peer);
+    peer->link = link;
+    link->peer = peer;
+    return SHOAL_OK;
+}
+
 /* The first message of an accepted connection, which has just been given a link. */
 static void hello_of_accepted(struct link *link, const struct wire_message *message, uint64_t now) {
     struct endpoint *e = link->endpoint;
@@ -108,6 +122,9 @@ static void hello_of_accepted(struct link *link, const struct wire_message *mess
         io_refuse(e, REFUSED_MALFORMED, link->name, error.text);
         turn_away(link, BYE_REFUSED, error.text);
         return;
+    }
+    if (hello.session) {
+        core_session_name(link->user, hello.instance, link->name);
     }
     struct link *old = NULL;
     (void)pthread_mutex_lock(&e->mutex);
@@ -129,17 +146,11 @@ static void hello_of_accepted(struct link *link, const struct wire_message *mess
         link_kill(old);
     } else {
         (void)pthread_mutex_lock(&e->mutex);
-        struct core_peer *peer;
-        const shoal_status status = core_peer_new(&e->core, link->name, &peer, &error);
-        if (status == SHOAL_OK) {
-            core_peer_hold(peer);
-            peer->link = link;
-            link->peer = peer;
-        }
+        const shoal_status status = take_in(e, link, hello.session, &error);
         (void)pthread_mutex_unlock(&e->mutex);
         if (status != SHOAL_OK) {
             io_refuse(e, REFUSED_BUSY, link->name, error.text);
-            turn_away(link, BYE_REFUSED, "busy");
+            turn_away(link, BYE_REFUSED, error.text);
             return;
         }
     }
@@ -389,7 +400,7 @@ static struct link *find_link(struct endpoint *e, const void *id, size_t id_byte
                               const char *user) {
     for (struct link *link = e->links; link != NULL; link = link->next) {
         if (!link->dialled && link->state != LINK_DEAD && link->id_bytes == id_bytes &&
-            memcmp(link->id, id, id_bytes) == 0 && strcmp(link->name, user) == 0) {
+            memcmp(link->id, id, id_bytes) == 0 && strcmp(link->user, user) == 0) {
             return link;
         }
     }

@@ -28,7 +28,7 @@ static struct endpoint *endpoint_of(const struct transport *t) {
 static shoal_status check_dial(const struct endpoint *e, const char *name, const char *address,
                                const char *key, struct shoal_error *error) {
     if (name[0] == '\0' || strlen(name) >= TRANSPORT_NAME_BYTES ||
-        strcmp(name, e->core.name) == 0) {
+        strchr(name, TRANSPORT_SESSION_MARK) != NULL || strcmp(name, e->core.name) == 0) {
         return error_set(error, SHOAL_INVALID, "%s cannot connect to \"%s\"", e->core.name, name);
     }
     if (address == NULL || strlen(address) > 200 ||
@@ -218,6 +218,17 @@ static const char *zmq_op_address(const struct transport *t) {
     return e->router != NULL ? e->address : NULL;
 }
 
+static const char *zmq_op_name_of_key(struct transport *t, const char *public_key) {
+    struct endpoint *e = endpoint_of(t);
+    (void)pthread_mutex_lock(&e->mutex);
+    const struct zmq_allowed *entry = auth_find_key(&e->allow, public_key);
+    if (entry != NULL) {
+        memcpy(e->found_name, entry->name, sizeof e->found_name);
+    }
+    (void)pthread_mutex_unlock(&e->mutex);
+    return entry != NULL ? e->found_name : NULL;
+}
+
 shoal_status zmq_transport_allow(struct transport *t, const struct zmq_allowed *allowed,
                                  size_t count, struct shoal_error *error) {
     struct endpoint *e = endpoint_of(t);
@@ -261,7 +272,8 @@ static void dismantle(struct endpoint *e) {
 
 static void end(struct endpoint *e, bool vanish) {
     (void)pthread_mutex_lock(&e->mutex);
-    for (struct core_device *device = e->core.devices; device != NULL; device = device->next) {
+    for (struct core_device *device = e->core.devices, *after; device != NULL; device = after) {
+        after = device->next; /* a session's goes with its end */
         if (device->current != NULL) {
             core_peer_end(&e->core, device->current, NULL);
         }
@@ -299,6 +311,7 @@ static const struct transport_ops zmq_ops = {
     .peer_stats = zmq_op_peer_stats,
     .stats = zmq_op_stats,
     .address = zmq_op_address,
+    .name_of_key = zmq_op_name_of_key,
     .destroy = zmq_op_destroy,
 };
 
@@ -402,6 +415,10 @@ static shoal_status check_keys(const struct zmq_keypair *keys, struct shoal_erro
 static shoal_status build(struct endpoint *e, const struct zmq_transport_options *options,
                           struct shoal_error *error) {
     TRY(core_init(&e->core, &options->base, &e->mutex, error));
+    if (options->base.session && options->listen != NULL) {
+        return error_set(error, SHOAL_INVALID, "a session only dials, it cannot listen at %s",
+                         options->listen);
+    }
     e->outside.ops = &zmq_ops;
     e->keys = options->keys;
     TRY(check_keys(&e->keys, error));
