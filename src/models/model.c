@@ -20,6 +20,29 @@ const char *model_family_name(enum model_family family) {
     return families[family];
 }
 
+static const char *const poolings[] = {
+#define X(code, name) [MODEL_POOL_##code] = (name),
+    MODEL_POOLING_LIST(X)
+#undef X
+};
+_Static_assert(sizeof poolings / sizeof poolings[0] == MODEL_POOLING_COUNT,
+               "a name for every pooling");
+
+const char *model_pooling_name(enum model_pooling pooling) {
+    ASSERT((unsigned)pooling < MODEL_POOLING_COUNT);
+    return poolings[pooling];
+}
+
+bool model_pooling_parse(const char *name, enum model_pooling *out) {
+    for (int i = 0; i < MODEL_POOLING_COUNT; i++) {
+        if (strcmp(name, poolings[i]) == 0) {
+            *out = (enum model_pooling)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Generous for every published model, and far from any overflow of sizes computed from them. */
 #define MAX_HIDDEN 16384
 #define MAX_LAYERS 1024
@@ -29,6 +52,10 @@ const char *model_family_name(enum model_family family) {
 #define MAX_CHANNELS 64
 #define MAX_LABELS 1000000
 #define MAX_PATCHES 65536
+#define MAX_VOCABULARY 16777216
+#define MAX_POSITIONS 65536
+#define MAX_TYPES 65536
+#define LEAST_LENGTH 32
 
 static shoal_status check_range(const char *field, int64_t value, int64_t low, int64_t high,
                                 struct shoal_error *error) {
@@ -57,6 +84,50 @@ static shoal_status check_text(const char *field, const char text[MODEL_NAME_TEX
     return SHOAL_OK;
 }
 
+static shoal_status check_image(const struct model_config *config, struct shoal_error *error) {
+    TRY(check_range("image_size", config->image_size, 1, MAX_IMAGE, error));
+    TRY(check_range("patch_size", config->patch_size, 1, config->image_size, error));
+    const int64_t side = config->image_size / config->patch_size;
+    TRY(check_range("image_size / patch_size squared", side * side, 1, MAX_PATCHES, error));
+    TRY(check_range("channels", config->channels, 1, MAX_CHANNELS, error));
+    TRY(check_range("vocabulary", config->vocabulary, 0, 0, error));
+    TRY(check_range("positions", config->positions, 0, 0, error));
+    TRY(check_range("types", config->types, 0, 0, error));
+    TRY(check_range("length", config->length, 0, 0, error));
+    if (config->distilled && (config->family != MODEL_DEIT || config->labels == 0)) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: distilled needs family deit and at least one label");
+    }
+    if (config->pooling != MODEL_POOL_CLS || config->normalise) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: family %s has pooling cls and does not normalise",
+                         model_family_name(config->family));
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status check_text_model(const struct model_config *config, struct shoal_error *error) {
+    TRY(check_range("image_size", config->image_size, 0, 0, error));
+    TRY(check_range("patch_size", config->patch_size, 0, 0, error));
+    TRY(check_range("channels", config->channels, 0, 0, error));
+    TRY(check_range("vocabulary", config->vocabulary, 1, MAX_VOCABULARY, error));
+    TRY(check_range("positions", config->positions, 1, MAX_POSITIONS, error));
+    TRY(check_range("types", config->types, 1, MAX_TYPES, error));
+    TRY(check_range("length", config->length, 1, config->positions, error));
+    if (config->distilled || !config->qkv_bias) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: family bert is never distilled and always has qkv_bias");
+    }
+    if ((unsigned)config->pooling >= MODEL_POOLING_COUNT) {
+        return error_set(error, SHOAL_INVALID, "model: unknown pooling");
+    }
+    if (config->labels > 0 && (config->pooling != MODEL_POOL_POOLER || config->normalise)) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: labels need pooling pooler and no normalise");
+    }
+    return SHOAL_OK;
+}
+
 shoal_status model_config_check(const struct model_config *config, struct shoal_error *error) {
     if ((unsigned)config->family >= MODEL_FAMILY_COUNT) {
         return error_set(error, SHOAL_INVALID, "model: unknown family");
@@ -72,11 +143,6 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
                          config->hidden, config->heads);
     }
     TRY(check_range("intermediate", config->intermediate, 1, MAX_INTERMEDIATE, error));
-    TRY(check_range("image_size", config->image_size, 1, MAX_IMAGE, error));
-    TRY(check_range("patch_size", config->patch_size, 1, config->image_size, error));
-    const int64_t side = config->image_size / config->patch_size;
-    TRY(check_range("image_size / patch_size squared", side * side, 1, MAX_PATCHES, error));
-    TRY(check_range("channels", config->channels, 1, MAX_CHANNELS, error));
     TRY(check_range("labels", config->labels, 0, MAX_LABELS, error));
     if (!(config->layer_norm_eps >= 0.0F && config->layer_norm_eps < 1.0F)) {
         return error_set(error, SHOAL_INVALID,
@@ -86,15 +152,12 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
     if ((unsigned)config->activation >= ACTIVATION_COUNT) {
         return error_set(error, SHOAL_INVALID, "model: unknown activation");
     }
-    if (config->distilled && (config->family != MODEL_DEIT || config->labels == 0)) {
-        return error_set(error, SHOAL_INVALID,
-                         "model: distilled needs family deit and at least one label");
-    }
-    return SHOAL_OK;
+    return config->family == MODEL_BERT ? check_text_model(config, error)
+                                        : check_image(config, error);
 }
 
 /* name, family, prefix, distilled, hidden, layers, heads, intermediate, image, patch, labels */
-#define BUILTIN_LIST(X)                                                             \
+#define VISION_LIST(X)                                                              \
     X("vit-base", VIT, "vit.", false, 768, 12, 12, 3072, 224, 16, 1000)             \
     X("vit-large", VIT, "vit.", false, 1024, 24, 16, 4096, 224, 16, 1000)           \
     X("vit-huge", VIT, "vit.", false, 1280, 32, 16, 5120, 224, 14, 1000)            \
@@ -110,20 +173,29 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
     X("deit-test-distilled", DEIT, "deit.", true, 32, 2, 2, 64, 32, 8, 10)
 
 static const struct model_config builtins[] = {
-#define X(name, family, prefix, distilled, hidden, layers, heads, intermediate, image, patch, \
-          labels)                                                                             \
-    {MODEL_##family,      name,  prefix,   hidden, layers, heads,                             \
-     intermediate,        image, patch,    3,      labels, 1e-12F,                            \
-     ACTIVATION_GELU_ERF, true,  distilled},
-    BUILTIN_LIST(X)
+#define X(label, kind, start, two, width, depth, head_count, mlp, image, patch, classes) \
+    {.family = MODEL_##kind,                                                             \
+     .name = label,                                                                      \
+     .prefix = start,                                                                    \
+     .hidden = width,                                                                    \
+     .layers = depth,                                                                    \
+     .heads = head_count,                                                                \
+     .intermediate = mlp,                                                                \
+     .image_size = image,                                                                \
+     .patch_size = patch,                                                                \
+     .channels = 3,                                                                      \
+     .labels = classes,                                                                  \
+     .layer_norm_eps = 1e-12F,                                                           \
+     .activation = ACTIVATION_GELU_ERF,                                                  \
+     .qkv_bias = true,                                                                   \
+     .distilled = two},
+    VISION_LIST(X)
 #undef X
 };
 
 static const char *const builtin_names[] = {
-#define X(name, family, prefix, distilled, hidden, layers, heads, intermediate, image, patch, \
-          labels)                                                                             \
-    name,
-    BUILTIN_LIST(X)
+#define X(label, ...) label,
+    VISION_LIST(X)
 #undef X
         NULL};
 
@@ -152,7 +224,10 @@ shoal_status model_build(const struct model_config *config, struct graph **out,
     TRY(model_config_check(config, error));
     struct graph *graph = NULL;
     TRY(graph_create(&graph, error));
-    const shoal_status status = vit_build(config, graph, error);
+    const shoal_status status =
+        config->family == MODEL_BERT
+            ? error_set(error, SHOAL_UNSUPPORTED, "no graph of a bert is built yet")
+            : vit_build(config, graph, error);
     if (status != SHOAL_OK) {
         graph_destroy(graph);
         return error_wrap(error, status, "model %s", config->name);
@@ -161,6 +236,54 @@ shoal_status model_build(const struct model_config *config, struct graph **out,
     return SHOAL_OK;
 }
 
-struct shape model_input_shape(const struct model_config *config, int64_t batch) {
-    return SHAPE(batch, config->image_size, config->image_size, config->channels);
+uint32_t model_inputs(const struct model_config *config, struct model_input out[MODEL_MAX_INPUTS]) {
+    if (config->family != MODEL_BERT) {
+        const struct shape pixels =
+            SHAPE(GRAPH_BATCH, config->image_size, config->image_size, config->channels);
+        out[0] = (struct model_input){.name = "pixel_values", .type = {DTYPE_F32, pixels}};
+        return 1;
+    }
+    const struct shape tokens = SHAPE(GRAPH_BATCH, config->length);
+    out[0] = (struct model_input){"input_ids", {DTYPE_I32, tokens}, config->vocabulary};
+    out[1] = (struct model_input){"token_type_ids", {DTYPE_I32, tokens}, config->types};
+    out[2] = (struct model_input){.name = "attention_mask", .type = {DTYPE_F32, tokens}};
+    return 3;
+}
+
+shoal_status model_input_check(const struct model_input *input, const void *values, size_t count,
+                               struct shoal_error *error) {
+    if (input->type.dtype != DTYPE_I32) {
+        return SHOAL_OK;
+    }
+    const int32_t *ids = values;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || ids[i] >= input->limit) {
+            return error_set(error, SHOAL_PROTOCOL,
+                             "%s: value %zu is %" PRId32 ", it must be from 0 to %" PRId64,
+                             input->name, i, ids[i], input->limit - 1);
+        }
+    }
+    return SHOAL_OK;
+}
+
+uint32_t model_lengths(const struct model_config *config, int64_t out[MODEL_MAX_LENGTHS]) {
+    uint32_t count = 0;
+    for (int64_t length = LEAST_LENGTH; length < config->length; length *= 2) {
+        out[count++] = length;
+    }
+    out[count++] = config->length;
+    return count;
+}
+_Static_assert(((int64_t)LEAST_LENGTH << (MODEL_MAX_LENGTHS - 1)) >= MAX_POSITIONS,
+               "all lengths have a place");
+
+int64_t model_length_for(const struct model_config *config, int64_t tokens) {
+    int64_t lengths[MODEL_MAX_LENGTHS];
+    const uint32_t count = model_lengths(config, lengths);
+    for (uint32_t i = 0; i < count; i++) {
+        if (lengths[i] >= tokens) {
+            return lengths[i];
+        }
+    }
+    return lengths[count - 1];
 }

@@ -4,22 +4,30 @@
  * text, from a peer; its numbers are hostile until model_config_check has seen them.
  *
  * Vision transformers. Graph input: "pixel_values" f32 [BATCH, image, image, channels] (NHWC).
- * Output: "logits" [BATCH, labels] or, with labels = 0, "embedding" [BATCH, hidden], the class
- * token's row after the final norm. Weight names are those that transformers writes; every layer
- * has four segments (models/vit.h).
+ * Output: [BATCH, labels] logits or, with labels = 0, [BATCH, hidden], the class token's row after
+ * the final norm.
+ *
+ * BERT. Graph inputs, T = length: "input_ids" i32 [BATCH,T], "token_type_ids" i32 [BATCH,T] and
+ * "attention_mask" f32 [BATCH,T]: 0 where a token is, MODEL_MASK_DROP where there is padding; it is
+ * added to attention's scores. Output: [BATCH, labels] logits or [BATCH, hidden], pooled.
+ *
+ * Weight names are those that transformers writes; every layer has four segments (models/vit.h,
+ * models/bert.h).
  */
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
 
 #include "graph/graph.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define MODEL_FAMILY_LIST(X)                               \
     X(VIT, "vit")   /* a class token before the patches */ \
-    X(DEIT, "deit") /* class and distillation token */
+    X(DEIT, "deit") /* class and distillation token */     \
+    X(BERT, "bert") /* token embeddings, norms after */
 
 enum model_family {
 #define X(code, name) MODEL_##code,
@@ -30,21 +38,43 @@ enum model_family {
 
 const char *model_family_name(enum model_family family);
 
+/* How a BERT's rows become one per item. */
+#define MODEL_POOLING_LIST(X)                                          \
+    X(CLS, "cls")       /* the first token's row */                    \
+    X(MEAN, "mean")     /* the mean of the rows that the mask keeps */ \
+    X(POOLER, "pooler") /* the first row through a dense layer and tanh */
+
+enum model_pooling {
+#define X(code, name) MODEL_POOL_##code,
+    MODEL_POOLING_LIST(X)
+#undef X
+        MODEL_POOLING_COUNT
+};
+
+const char *model_pooling_name(enum model_pooling pooling);
+bool model_pooling_parse(const char *name, enum model_pooling *out);
+
 #define MODEL_NAME_TEXT 64
+#define MODEL_MASK_DROP (-INFINITY)
 
 struct model_config {
     enum model_family family;
     char name[MODEL_NAME_TEXT];   /* for people; any printable text */
-    char prefix[MODEL_NAME_TEXT]; /* of weight names: "vit.", "deit.", or "" for a plain ViTModel's
+    char prefix[MODEL_NAME_TEXT]; /* of weight names: "vit.", "bert.", or "" for a plain model's
                                      file */
     int64_t hidden, layers, heads, intermediate; /* intermediate: width of the MLP */
-    int64_t image_size, patch_size, channels;    /* pixels */
-    int64_t labels;                              /* 0: no classifier, the output is the embedding */
+    int64_t image_size, patch_size, channels;    /* pixels; 0 for BERT */
+    int64_t vocabulary, positions, types;        /* rows of BERT's embedding tables; 0 for images */
+    int64_t length; /* longest sequence in tokens, at most positions: the one the graph is built
+                       for; 0 for images */
+    int64_t labels; /* 0: no classifier, the output is the embedding */
     float layer_norm_eps;
     enum activation activation; /* of the MLP */
     bool qkv_bias;
     bool distilled; /* two classifiers, averaged (DeiTForImageClassificationWithTeacher); DEIT only
                      */
+    enum model_pooling pooling; /* BERT: with labels always POOLER; images: always CLS */
+    bool normalise;             /* BERT: the embedding is divided by its Euclidean norm */
 };
 
 /* Errors: INVALID, naming the field, its value and its bounds. */
@@ -62,8 +92,33 @@ const char *const *model_builtin_names(void);
 NODISCARD shoal_status model_build(const struct model_config *config, struct graph **out,
                                    struct shoal_error *error);
 
-/* [batch, image, image, channels]; batch may be GRAPH_BATCH. */
-struct shape model_input_shape(const struct model_config *config, int64_t batch);
+/* What one item is to the graph, in the order of the graph's inputs. */
+struct model_input {
+    const char *name;
+    struct tensor_type type; /* first dimension GRAPH_BATCH */
+    int64_t limit;           /* i32: values are from 0 to limit - 1 */
+};
+#define MODEL_MAX_INPUTS 4
+
+/* Of a checked configuration; for BERT at config->length. Returns how many, at least 1. */
+uint32_t model_inputs(const struct model_config *config, struct model_input out[MODEL_MAX_INPUTS]);
+
+/*
+ * Values of one such input that came from outside. Errors: PROTOCOL, naming the input, the place
+ * and the value of the first i32 that lies outside.
+ */
+NODISCARD shoal_status model_input_check(const struct model_input *input, const void *values,
+                                         size_t count, struct shoal_error *error);
+
+/*
+ * The lengths that items are padded to, ascending: 32, 64, 128 ... below config->length, and that
+ * itself. An item's length is the least that holds its own tokens, whatever its neighbours are; a
+ * microbatch holds items of one length. Images have the one length 0. Returns how many, at least 1.
+ */
+#define MODEL_MAX_LENGTHS 16
+uint32_t model_lengths(const struct model_config *config, int64_t out[MODEL_MAX_LENGTHS]);
+/* The least length that holds so many tokens, or the longest there is. */
+int64_t model_length_for(const struct model_config *config, int64_t tokens);
 
 /* One line of JSON, exact in every field; free with mem_free. Errors: NO_MEMORY. */
 NODISCARD shoal_status model_config_to_json(const struct model_config *config, char **out,

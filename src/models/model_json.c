@@ -13,7 +13,8 @@ enum field_kind {
     FIELD_REAL,
     FIELD_TEXT,
     FIELD_FAMILY,
-    FIELD_ACTIVATION
+    FIELD_ACTIVATION,
+    FIELD_POOLING
 };
 
 struct field {
@@ -30,9 +31,12 @@ static const struct field fields[] = {
     FIELD(layers, FIELD_INTEGER),        FIELD(heads, FIELD_INTEGER),
     FIELD(intermediate, FIELD_INTEGER),  FIELD(image_size, FIELD_INTEGER),
     FIELD(patch_size, FIELD_INTEGER),    FIELD(channels, FIELD_INTEGER),
+    FIELD(vocabulary, FIELD_INTEGER),    FIELD(positions, FIELD_INTEGER),
+    FIELD(types, FIELD_INTEGER),         FIELD(length, FIELD_INTEGER),
     FIELD(labels, FIELD_INTEGER),        FIELD(layer_norm_eps, FIELD_REAL),
     FIELD(activation, FIELD_ACTIVATION), FIELD(qkv_bias, FIELD_BOOL),
-    FIELD(distilled, FIELD_BOOL),
+    FIELD(distilled, FIELD_BOOL),        FIELD(pooling, FIELD_POOLING),
+    FIELD(normalise, FIELD_BOOL),
 };
 #define FIELD_COUNT (sizeof fields / sizeof fields[0])
 
@@ -51,6 +55,8 @@ static json_t *encode_field(const struct model_config *config, const struct fiel
         return json_string(model_family_name(config->family));
     case FIELD_ACTIVATION:
         return json_string(activation_name(config->activation));
+    case FIELD_POOLING:
+        return json_string(model_pooling_name(config->pooling));
     }
     return NULL;
 }
@@ -131,6 +137,11 @@ static shoal_status decode_field(const struct field *field, const json_t *value,
                        activation_parse(json_string_value(value), &config->activation)
                    ? SHOAL_OK
                    : wrong(field, "names no activation", error);
+    case FIELD_POOLING:
+        return json_is_string(value) &&
+                       model_pooling_parse(json_string_value(value), &config->pooling)
+                   ? SHOAL_OK
+                   : wrong(field, "names no pooling", error);
     }
     return wrong(field, "is unknown", error);
 }

@@ -29,6 +29,9 @@ static void expect_equal(const struct model_config *a, const struct model_config
     assert_true(a->labels == b->labels && a->activation == b->activation);
     assert_memory_equal(&a->layer_norm_eps, &b->layer_norm_eps, sizeof(float));
     assert_true(a->qkv_bias == b->qkv_bias && a->distilled == b->distilled);
+    assert_true(a->vocabulary == b->vocabulary && a->positions == b->positions);
+    assert_true(a->types == b->types && a->length == b->length);
+    assert_true(a->pooling == b->pooling && a->normalise == b->normalise);
 }
 
 static void test_every_builtin_is_sound_and_round_trips(void **state) {
@@ -111,7 +114,7 @@ static void test_hostile_json_is_refused_naming_the_key(void **state) {
     expect_refused("\"distilled\":false", "\"distilled\":true", SHOAL_INVALID, "distilled");
     expect_refused("\"activation\":\"gelu\"", "\"activation\":\"swish\"", SHOAL_CORRUPT,
                    "activation");
-    expect_refused("\"family\":\"vit\"", "\"family\":\"bert\"", SHOAL_CORRUPT, "family");
+    expect_refused("\"family\":\"vit\"", "\"family\":\"gpt\"", SHOAL_CORRUPT, "family");
     expect_refused("\"name\":\"vit-test\"", "\"name\":7", SHOAL_CORRUPT, "name");
     expect_refused("\"name\":\"vit-test\"", "\"name\":\"a\\u001b[2J\"", SHOAL_INVALID, "name");
     expect_refused(
@@ -119,6 +122,115 @@ static void test_hostile_json_is_refused_naming_the_key(void **state) {
         "\"prefix\":\"0123456789012345678901234567890123456789012345678901234567890123\"",
         SHOAL_CORRUPT, "prefix");
     expect_refused("\"layer_norm_eps\":", "\"layer_norm_eps\":1e300,\"x\":", SHOAL_CORRUPT, "x");
+}
+
+/* BERT-Base's numbers, at a longest length of so many tokens. */
+static struct model_config bert(int64_t length) {
+    return (struct model_config){.family = MODEL_BERT,
+                                 .name = "bert",
+                                 .prefix = "bert.",
+                                 .hidden = 768,
+                                 .layers = 12,
+                                 .heads = 12,
+                                 .intermediate = 3072,
+                                 .vocabulary = 30522,
+                                 .positions = 512,
+                                 .types = 2,
+                                 .length = length,
+                                 .labels = 2,
+                                 .layer_norm_eps = 1e-12F,
+                                 .activation = ACTIVATION_GELU_ERF,
+                                 .qkv_bias = true,
+                                 .pooling = MODEL_POOL_POOLER};
+}
+
+static void test_text_models_round_trip_and_are_checked(void **state) {
+    (void)state;
+    const struct model_config good = bert(512);
+    struct model_config config = good, back;
+    char *text = NULL;
+    assert_int_equal(model_config_to_json(&config, &text, NULL), SHOAL_OK);
+    assert_int_equal(model_config_from_json(text, strlen(text), &back, NULL), SHOAL_OK);
+    expect_equal(&config, &back);
+    mem_free(text);
+#define EXPECT_INVALID(change)                                              \
+    do {                                                                    \
+        config = good;                                                      \
+        config.change;                                                      \
+        assert_int_equal(model_config_check(&config, NULL), SHOAL_INVALID); \
+    } while (0)
+    EXPECT_INVALID(vocabulary = 0);
+    EXPECT_INVALID(vocabulary = INT64_C(1) << 40);
+    EXPECT_INVALID(positions = 511); /* less than the length */
+    EXPECT_INVALID(positions = INT64_C(1) << 40);
+    EXPECT_INVALID(types = 0);
+    EXPECT_INVALID(length = 0);
+    EXPECT_INVALID(image_size = 224);
+    EXPECT_INVALID(channels = 3);
+    EXPECT_INVALID(distilled = true);
+    EXPECT_INVALID(qkv_bias = false);
+    EXPECT_INVALID(pooling = MODEL_POOL_MEAN); /* labels want the pooler */
+    EXPECT_INVALID(pooling = MODEL_POOLING_COUNT);
+    EXPECT_INVALID(normalise = true);
+#undef EXPECT_INVALID
+    config = builtin("vit-test");
+    config.length = 32;
+    assert_int_equal(model_config_check(&config, NULL), SHOAL_INVALID);
+    config = builtin("vit-test");
+    config.pooling = MODEL_POOL_MEAN;
+    assert_int_equal(model_config_check(&config, NULL), SHOAL_INVALID);
+}
+
+static void test_inputs_are_the_graphs(void **state) {
+    (void)state;
+    struct model_input inputs[MODEL_MAX_INPUTS];
+    struct model_config config = builtin("vit-test");
+    assert_int_equal(model_inputs(&config, inputs), 1);
+    assert_string_equal(inputs[0].name, "pixel_values");
+    assert_true(shape_equal(&inputs[0].type.shape, &SHAPE(GRAPH_BATCH, 32, 32, 3)));
+    config = bert(128);
+    assert_int_equal(model_inputs(&config, inputs), 3);
+    assert_string_equal(inputs[0].name, "input_ids");
+    assert_int_equal(inputs[0].type.dtype, DTYPE_I32);
+    assert_int_equal(inputs[0].limit, 30522);
+    assert_int_equal(inputs[1].limit, 2);
+    assert_string_equal(inputs[2].name, "attention_mask");
+    assert_int_equal(inputs[2].type.dtype, DTYPE_F32);
+    assert_true(shape_equal(&inputs[2].type.shape, &SHAPE(GRAPH_BATCH, 128)));
+
+    struct shoal_error error;
+    int32_t ids[3] = {0, 30521, 5};
+    assert_int_equal(model_input_check(&inputs[0], ids, 3, &error), SHOAL_OK);
+    ids[2] = 30522;
+    assert_int_equal(model_input_check(&inputs[0], ids, 3, &error), SHOAL_PROTOCOL);
+    assert_non_null(strstr(error.text, "input_ids: value 2 is 30522"));
+    ids[2] = -1;
+    assert_int_equal(model_input_check(&inputs[0], ids, 3, &error), SHOAL_PROTOCOL);
+}
+
+static void test_lengths_double_up_to_the_longest(void **state) {
+    (void)state;
+    int64_t lengths[MODEL_MAX_LENGTHS];
+    struct model_config config = bert(512);
+    assert_int_equal(model_lengths(&config, lengths), 5);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(lengths[i], 32 << i);
+    }
+    assert_int_equal(model_length_for(&config, 1), 32);
+    assert_int_equal(model_length_for(&config, 32), 32);
+    assert_int_equal(model_length_for(&config, 33), 64);
+    assert_int_equal(model_length_for(&config, 9999), 512);
+    config.length = 200;
+    assert_int_equal(model_lengths(&config, lengths), 4);
+    assert_int_equal(lengths[3], 200);
+    config.length = 7;
+    assert_int_equal(model_lengths(&config, lengths), 1);
+    assert_int_equal(lengths[0], 7);
+    config.length = 65536;
+    assert_int_equal(model_lengths(&config, lengths), 12);
+    config = builtin("vit-test");
+    assert_int_equal(model_lengths(&config, lengths), 1);
+    assert_int_equal(lengths[0], 0);
 }
 
 static void test_what_is_no_json_object_is_refused(void **state) {
@@ -180,6 +292,9 @@ int main(void) {
         cmocka_unit_test(test_every_builtin_is_sound_and_round_trips),
         cmocka_unit_test(test_an_unknown_builtin_lists_the_known),
         cmocka_unit_test(test_hostile_json_is_refused_naming_the_key),
+        cmocka_unit_test(test_text_models_round_trip_and_are_checked),
+        cmocka_unit_test(test_inputs_are_the_graphs),
+        cmocka_unit_test(test_lengths_double_up_to_the_longest),
         cmocka_unit_test(test_what_is_no_json_object_is_refused),
         cmocka_unit_test(test_check_sees_what_json_cannot_say),
         cmocka_unit_test(test_out_of_memory_anywhere),

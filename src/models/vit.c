@@ -196,8 +196,9 @@ shoal_status vit_build(const struct model_config *config, struct graph *graph,
                        struct shoal_error *error) {
     struct builder b = {config, graph, error, SHOAL_OK};
     graph_value_id x = 0;
-    const struct tensor_type pixels = {DTYPE_F32, model_input_shape(config, GRAPH_BATCH)};
-    TRY(graph_add_input(graph, "pixel_values", pixels, &x, error));
+    struct model_input pixels[MODEL_MAX_INPUTS];
+    (void)model_inputs(config, pixels);
+    TRY(graph_add_input(graph, pixels[0].name, pixels[0].type, &x, error));
     x = embeddings(&b, x);
     for (int64_t i = 0; i < config->layers; i++) {
         x = encoder_layer(&b, i, x);

@@ -165,10 +165,11 @@ static shoal_status offer(struct job *job, uint64_t number, shoal_status *answer
                           struct shoal_error *error) {
     struct transport *transport = job->options->cluster->transport;
     const struct feeder_batch batch = feeder_get(job->feeder, number);
-    const struct model_config *model = job->options->model;
-    const struct shape shape = model_input_shape(model, job->options->batch);
+    struct model_input inputs[MODEL_MAX_INPUTS];
+    (void)model_inputs(job->options->model, inputs);
+    const struct tensor_type type = graph_resolve(inputs[0].type, job->options->batch);
     const struct tensor tensor = {
-        .dtype = DTYPE_F32, .shape = shape, .data = (void *)(uintptr_t)batch.values};
+        .dtype = type.dtype, .shape = type.shape, .data = (void *)(uintptr_t)batch.values};
     const struct wire_header header = {.kind = WIRE_ACTIVATION,
                                        .job = job->id,
                                        .generation = 1,
