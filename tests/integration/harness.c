@@ -102,12 +102,45 @@ static _Noreturn void become_command(const char *arguments) {
     _exit(127);
 }
 
-void command_start(struct command *command, const char *arguments) {
+void command_start_after(struct command *command, const char *arguments, void (*first)(void *),
+                         void *argument) {
     memset(command, 0, sizeof *command);
     command->pid = fork();
     assert_true(command->pid >= 0);
     if (command->pid == 0) {
+        if (first != NULL) {
+            first(argument);
+        }
         become_command(arguments);
+    }
+}
+
+void command_start(struct command *command, const char *arguments) {
+    command_start_after(command, arguments, NULL, NULL);
+}
+
+char *command_said(const struct command *command, const char *kind) {
+    char path[600];
+    capture_name(path, sizeof path, command->pid, kind);
+    return harness_read(path);
+}
+
+void command_await(struct command *command, const char *kind, const char *text) {
+    const uint64_t deadline = platform_now_ns() + WAIT_NS;
+    for (;;) {
+        const bool ended = !process_exists(command->pid); /* before reading: nothing comes after */
+        char *said = command_said(command, kind);
+        const bool found = said != NULL && strstr(said, text) != NULL;
+        if (!found && (ended || platform_now_ns() > deadline)) {
+            char *error = command_said(command, "err");
+            fail_msg("a command %s '%s'; said: %s%s", ended ? "ended before" : "did not say", text,
+                     said != NULL ? said : "", error != NULL ? error : "");
+        }
+        free(said);
+        if (found) {
+            return;
+        }
+        platform_sleep_ns(5 * CLOCK_MS);
     }
 }
 

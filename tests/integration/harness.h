@@ -23,6 +23,13 @@ void command_start(struct command *command, const char *arguments);
 void command_wait(struct command *command); /* fails the test after 120 s */
 void command_run(struct command *command, const char *arguments);
 void command_free(struct command *command);
+/* As command_start; the child calls first(argument) before it becomes the command. */
+void command_start_after(struct command *command, const char *arguments, void (*first)(void *),
+                         void *argument);
+/* What a running command has printed so far (kind "out" or "err"); free() it; NULL if nothing. */
+char *command_said(const struct command *command, const char *kind);
+/* Waits until that holds text; fails the test when the command ends before, or after 120 s. */
+void command_await(struct command *command, const char *kind, const char *text);
 
 /* The JSON document that the command printed; the caller's. Fails the test if it printed anything
  * else. */
