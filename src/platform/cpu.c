@@ -91,17 +91,44 @@ static bool read_number(const char *path, size_t *out) {
     return read;
 }
 
+/* Bytes that "name N" lines of a file give, added up; files that were read count as usage of a
+ * cgroup but give way to who needs the memory. */
+static size_t cgroup_file_cache(const char *path, const char *const names[2]) {
+    FILE *file = fopen(path, "re");
+    size_t sum = 0;
+    char name[64];
+    unsigned long long value;
+    while (file != NULL && fscanf(file, "%63s %llu", name, &value) == 2) {
+        if (strcmp(name, names[0]) == 0 || strcmp(name, names[1]) == 0) {
+            sum += value;
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return sum;
+}
+
 /* What the present cgroup still leaves, for v2 and v1; SIZE_MAX where there is no limit. */
 static size_t cgroup_available(void) {
-    static const char *const pairs[][2] = {
-        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+    static const struct {
+        const char *limit, *usage, *stat, *cache[2];
+    } versions[] = {
+        {"/sys/fs/cgroup/memory.max",
+         "/sys/fs/cgroup/memory.current",
+         "/sys/fs/cgroup/memory.stat",
+         {"inactive_file", "active_file"}},
         {"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-         "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+         "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+         "/sys/fs/cgroup/memory/memory.stat",
+         {"total_inactive_file", "total_active_file"}},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
         size_t limit, usage;
-        if (read_number(pairs[i][0], &limit) && read_number(pairs[i][1], &usage)) {
-            return limit > usage ? limit - usage : 0;
+        if (read_number(versions[i].limit, &limit) && read_number(versions[i].usage, &usage)) {
+            const size_t cache = cgroup_file_cache(versions[i].stat, versions[i].cache);
+            const size_t used = usage > cache ? usage - cache : 0;
+            return limit > used ? limit - used : 0;
         }
     }
     return SIZE_MAX;

@@ -1,60 +1,156 @@
-/* What node.c, node_requests.c and node_job.c share. */
+/*
+ * What node*.c share.
+ *
+ * Two kinds of threads: the *event thread* (node_run's caller) owns the transport, the table of
+ * jobs and everything else here; two *workers* have hands but no opinions: the computer runs
+ * microbatches and measures, the loader compiles and loads stages. A task that is with a worker
+ * owns what it works on (a job's stage and step, a measurement); it comes back through
+ * worker_next_done, for which the transport's `next` is interrupted. Each job has at most one task
+ * underway, so the workers' first-in-first-out is a round robin over the jobs that have input.
+ */
 #ifndef RUNTIME_NODE_INTERNAL_H
 #define RUNTIME_NODE_INTERNAL_H
 
 #include "runtime/control.h"
 #include "runtime/node.h"
 #include "runtime/stage.h"
+#include "runtime/worker.h"
 
 #include <stdatomic.h>
 
+#define NODE_MAX_JOBS 8
+#define NODE_INBOX 8 /* messages of one job: no window is larger */
+#define NODE_MAX_BATCH 4096
+#define NODE_MODEL_TEXT 4096
+
+enum node_job_state {
+    NODE_JOB_FREE,
+    NODE_JOB_LOADING,    /* the stage is the loader's */
+    NODE_JOB_CONNECTING, /* loaded; `prepare` is answered when the next device is up */
+    NODE_JOB_READY,
+    NODE_JOB_ENDING, /* dropped; free as soon as the worker gives it back */
+};
+
+/* One microbatch, the computer's while the job's task is underway. */
+struct node_step {
+    struct transport_message *input, *output;
+    shoal_status status;
+    struct shoal_error error;
+    double copy_s, compute_s, cpu_s, queue_s; /* queue_s: until the computer came to it */
+    uint64_t submit_ns;
+};
+
 /* One stage of one run. Times are of this device since its first microbatch. */
 struct node_job {
-    struct stage *stage; /* NULL: no job */
+    enum node_job_state state;
+    struct node *node;
     uint64_t id;
     uint32_t generation;
     uint16_t index, count; /* this stage, from 0, of so many */
     int64_t batch;
     char owner[TRANSPORT_NAME_BYTES], previous[TRANSPORT_NAME_BYTES], next[TRANSPORT_NAME_BYTES];
-
-    bool waits_for_next; /* prepare is answered when the next device is up */
-    uint64_t prepare_id;
+    uint64_t begin_ns;
+    uint64_t prepare_id, stop_id; /* requests that wait for an answer; stop's only if stopping */
+    bool stopping;
+    bool next_up;
     bool failed; /* said so to the owner; drops what still arrives */
 
+    struct task task;
+    bool working;           /* the task is with a worker */
+    struct node_load *load; /* node_prepare.c's; NULL once loaded */
+    struct stage *stage;
+    size_t out_bytes;
+    size_t reserved_bytes; /* of memory, from compiling on */
+
+    struct node_step step;
+    struct transport_message *inbox[NODE_INBOX]; /* arrived, oldest first */
+    uint32_t inbox_count;
     struct transport_message *output; /* waits for the next device's credit */
-    uint64_t done; /* microbatches sent on; the next one expected is done, or done + 1 with output
-                      waiting */
+    uint64_t taken;                   /* microbatches that arrived: the number of the next one */
+    uint64_t done;                    /* microbatches sent on */
 
     bool started;
+    uint64_t since_ns; /* wait_s and blocked_s are added up to here */
     double compute_s, compute_cpu_s, copy_s, wait_s, blocked_s;
-    double start_cpu_s, start_io_cpu_s;
+    double start_cpu_s, start_io_cpu_s, start_compute_cpu_s;
     uint64_t steady_allocations; /* count after the second microbatch */
 };
+
+/* A peer that is connected. */
+struct node_peer {
+    struct node_peer *next;
+    char name[TRANSPORT_NAME_BYTES];
+};
+
+struct node_measurement; /* node_measure.c's */
 
 struct node {
     struct node_options options;
     char name[TRANSPORT_NAME_BYTES];
     struct transport *transport;
+    struct worker *computer, *loader;
     atomic_bool stop;
-    bool measuring; /* a link or a profile; requests that need time are refused meanwhile */
     size_t start_resident_bytes;
-    struct node_job job;
+    struct node_peer *peers;
+    struct node_job jobs[NODE_MAX_JOBS];
+    double compute_cpu_s;                 /* of all jobs that ever were */
+    struct node_measurement *measurement; /* one at a time; jobs are refused meanwhile */
+    bool measures_link;
+};
+
+/* A request being answered. reply stays NULL when the answer is deferred. */
+struct node_call {
+    struct node *node;
+    const char *peer;
+    uint64_t id;
+    const json_t *request;
+    json_t *reply;
 };
 
 /* node_requests.c: answers one request (always, unless its answer is deferred). */
 void node_handle_request(struct node *node, const char *peer, const struct wire_message *message);
+NODISCARD shoal_status node_reply_or_out_of_memory(struct node_call *call, json_t *reply,
+                                                   struct shoal_error *error);
+/* A deferred answer; takes the reference. */
+void node_reply(struct node *node, const char *peer, json_t *reply);
+void node_refuse(struct node *node, const char *peer, uint64_t id, const struct shoal_error *error);
+/* "model" and "batch" of a request. */
+NODISCARD shoal_status node_read_model(const struct node_call *call, struct model_config *model,
+                                       int64_t *batch, struct shoal_error *error);
+
+/* node_prepare.c */
+NODISCARD shoal_status node_call_prepare(struct node_call *call, struct shoal_error *error);
+void node_prepare_peer_up(struct node_job *job); /* the next device is up */
+void node_load_free(struct node_load *load);
+
+/* node_measure.c. Busy: BUSY, naming what the device is busy with. */
+NODISCARD shoal_status node_check_idle(const struct node *node, struct shoal_error *error);
+NODISCARD shoal_status node_check_not_measuring(const struct node *node, struct shoal_error *error);
+NODISCARD shoal_status node_call_choose(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_call_profile(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_call_link(struct node_call *call, struct shoal_error *error);
+void node_measurement_free(struct node_measurement *measurement);
 
 /* node_job.c */
 void node_job_data(struct node *node, struct transport_message *message,
-                   const struct wire_message *decoded);
-void node_job_try_output(struct node *node);
-void node_job_peer_up(struct node *node, const char *peer);
-void node_job_peer_lost(struct node *node, const char *peer, const char *reason);
-void node_job_drop(struct node *node);
-void node_job_fail(struct node *node, const struct shoal_error *error);
+                   const struct wire_message *decoded); /* takes the message */
+void node_jobs_writable(struct node *node, const char *peer);
+void node_jobs_peer_up(struct node *node, const char *peer);
+void node_jobs_peer_lost(struct node *node, const char *peer, const char *reason);
+void node_job_end(struct node_job *job); /* at once, or when its worker is done with it */
+void node_job_fail(struct node_job *job, const struct shoal_error *error);
+/* The job of an owner: of that id, or (id 0) the only one. Errors: NOT_FOUND, DENIED. */
+NODISCARD shoal_status node_find_job(struct node *node, const char *owner, uint64_t id,
+                                     struct node_job **out, struct shoal_error *error);
+
+/* node_memory.c: reserves planned bytes for a job. Errors: NO_MEMORY with the figures. */
+NODISCARD shoal_status node_reserve(struct node_job *job, const char *what, size_t bytes,
+                                    struct shoal_error *error);
+size_t node_reserved_bytes(const struct node *node);
 
 /* node.c */
 NODISCARD shoal_status node_handle_event(struct node *node, struct transport_event *event,
                                          struct shoal_error *error);
+bool node_peer_is_up(const struct node *node, const char *peer);
 
 #endif

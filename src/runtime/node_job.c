@@ -3,37 +3,164 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "platform/clock.h"
+#include "platform/cpu.h"
 
 #include <string.h>
 
-void node_job_drop(struct node *node) {
-    struct node_job *job = &node->job;
-    node->transport->ops->message_free(node->transport, job->output);
-    stage_destroy(job->stage);
-    memset(job, 0, sizeof *job);
+/* ---- the table ---- */
+
+shoal_status node_find_job(struct node *node, const char *owner, uint64_t id, struct node_job **out,
+                           struct shoal_error *error) {
+    struct node_job *found = NULL;
+    const struct node_job *other = NULL;
+    int count = 0;
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (job->state == NODE_JOB_FREE || job->state == NODE_JOB_ENDING ||
+            (id != 0 && job->id != id)) {
+            continue;
+        }
+        if (strcmp(job->owner, owner) == 0) {
+            found = job;
+            count++;
+        } else {
+            other = job;
+        }
+    }
+    if (count > 1) {
+        return error_set(error, SHOAL_PROTOCOL, "%s has %d jobs here: 'job' must say which", owner,
+                         count);
+    }
+    if (found == NULL && other != NULL) {
+        return error_set(error, SHOAL_DENIED, "the job belongs to %s", other->owner);
+    }
+    if (found == NULL) {
+        return error_set(error, SHOAL_NOT_FOUND, "no job of %s is here", owner);
+    }
+    *out = found;
+    return SHOAL_OK;
 }
 
-void node_job_fail(struct node *node, const struct shoal_error *error) {
-    struct node_job *job = &node->job;
+/* Gives the credit of what waits back: other jobs may share it. */
+static void drop_messages(struct node_job *job) {
+    struct transport *transport = job->node->transport;
+    transport->ops->message_free(transport, job->output);
+    job->output = NULL;
+    for (uint32_t i = 0; i < job->inbox_count; i++) {
+        transport->ops->message_free(transport, job->inbox[i]);
+    }
+    job->inbox_count = 0;
+}
+
+static void job_free(struct node_job *job) {
+    struct node *node = job->node;
+    drop_messages(job);
+    node->transport->ops->message_free(node->transport, job->step.input);
+    node->transport->ops->message_free(node->transport, job->step.output);
+    stage_destroy(job->stage);
+    node_load_free(job->load);
+    if (job->stopping) {
+        node_reply(node, job->owner,
+                   json_pack("{s:I, s:b}", "id", (json_int_t)job->stop_id, "ok", 1));
+    }
+    memset(job, 0, sizeof *job);
+    job->node = node;
+}
+
+void node_job_end(struct node_job *job) {
+    if (job->state == NODE_JOB_FREE) {
+        return;
+    }
+    if (job->working) {
+        job->state = NODE_JOB_ENDING;
+        drop_messages(job);
+    } else {
+        job_free(job);
+    }
+}
+
+void node_job_fail(struct node_job *job, const struct shoal_error *error) {
     log_error("job %llu: %s", (unsigned long long)job->id, error->text);
     job->failed = true;
+    drop_messages(job);
     struct shoal_error ignored;
     json_t *event =
         json_pack("{s:s, s:I, s:o, s:s}", "event", "failed", "job", (json_int_t)job->id, "text",
                   control_string(error->text), "status", shoal_status_text(error->code));
-    if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
+    if (control_send(job->node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
         log_debug("the owner could not be told: %s", ignored.text);
     }
 }
 
-void node_job_try_output(struct node *node) {
-    struct node_job *job = &node->job;
-    if (job->output == NULL) {
-        return;
+/* ---- time ---- */
+
+/* Called before anything changes what the job waits for. */
+static void account(struct node_job *job) {
+    const uint64_t now = platform_now_ns();
+    if (job->started && !job->working) {
+        *(job->output != NULL ? &job->blocked_s : &job->wait_s) +=
+            (double)(now - job->since_ns) * 1e-9;
     }
+    job->since_ns = now;
+}
+
+static void mark_start(struct node_job *job) {
+    struct transport_stats stats;
+    job->node->transport->ops->stats(job->node->transport, &stats);
+    job->started = true;
+    job->since_ns = platform_now_ns();
+    job->start_cpu_s = platform_process_cpu_s();
+    job->start_io_cpu_s = stats.io_cpu_s;
+    job->start_compute_cpu_s = job->node->compute_cpu_s;
+}
+
+/* ---- computing: on the computer's thread ---- */
+
+/* The results' message, ready to be sent. */
+static shoal_status encode_output(const struct node_job *job, const struct wire_header *in,
+                                  const struct tensor *tensors, uint32_t count,
+                                  struct transport_message *output, struct shoal_error *error) {
+    struct wire_header header = *in;
+    header.kind = job->index + 1 == job->count ? WIRE_RESULT : WIRE_ACTIVATION;
+    header.from_stage = job->index;
+    header.to_stage = (uint16_t)(job->index + 1);
+    header.tensor_count = count;
+    header.text_bytes = 0;
+    return wire_encode(&header, tensors, NULL, output->data, output->capacity, NULL, &output->size,
+                       error);
+}
+
+static shoal_status compute(const struct node_job *job, struct node_step *step) {
+    struct wire_message decoded;
+    struct tensor outputs[WIRE_MAX_TENSORS];
+    uint32_t count;
+    TRY(wire_decode(step->input->data, step->input->size, &decoded, &step->error));
+    TRY(stage_run(job->stage, &decoded, outputs, &count, &step->copy_s, &step->compute_s,
+                  &step->error));
+    const uint64_t before = platform_now_ns();
+    TRY(encode_output(job, &decoded.header, outputs, count, step->output, &step->error));
+    step->copy_s += (double)(platform_now_ns() - before) * 1e-9;
+    return SHOAL_OK;
+}
+
+static void run_step(struct task *task) {
+    struct node_job *job = task->context;
+    struct node_step *step = &job->step;
+    const double cpu = platform_thread_cpu_s();
+    step->queue_s = (double)(platform_now_ns() - step->submit_ns) * 1e-9;
+    step->status = compute(job, step);
+    step->cpu_s = platform_thread_cpu_s() - cpu;
+}
+
+/* ---- what arrives and leaves: on the event thread ---- */
+
+static void advance(struct node_job *job);
+
+static void try_output(struct node_job *job) {
+    struct transport *transport = job->node->transport;
     struct shoal_error error;
-    const shoal_status status =
-        node->transport->ops->send(node->transport, job->next, job->output, &error);
+    account(job);
+    const shoal_status status = transport->ops->send(transport, job->next, job->output, &error);
     if (status == SHOAL_BUSY) {
         return; /* TRANSPORT_WRITABLE brings us back */
     }
@@ -45,135 +172,173 @@ void node_job_try_output(struct node *node) {
         }
         return;
     }
-    node->transport->ops->message_free(node->transport, job->output);
-    job->output = NULL;
+    drop_messages(job);
     if (status == SHOAL_PEER_LOST) { /* not this device's failure: the owner hears who is gone */
-        node_job_peer_lost(node, job->next, "its connection broke");
+        node_jobs_peer_lost(job->node, job->next, "its connection broke");
         job->failed = true;
     } else if (!job->failed) {
-        node_job_fail(node, &error);
+        node_job_fail(job, &error);
     }
 }
 
-/* The results' message, ready to be sent. */
-static shoal_status make_output(struct node *node, const struct wire_header *in,
-                                const struct tensor *tensors, uint32_t count,
-                                struct shoal_error *error) {
-    struct node_job *job = &node->job;
-    struct wire_header header = *in;
-    header.kind = job->index + 1 == job->count ? WIRE_RESULT : WIRE_ACTIVATION;
-    header.from_stage = job->index;
-    header.to_stage = (uint16_t)(job->index + 1);
-    header.tensor_count = count;
-    header.text_bytes = 0;
-    size_t size, used;
-    TRY(wire_size(tensors, count, 0, &size, error));
-    TRY(node->transport->ops->message_new(node->transport, size, &job->output, error));
-    const shoal_status status = wire_encode(&header, tensors, NULL, job->output->data,
-                                            job->output->capacity, NULL, &used, error);
-    if (status != SHOAL_OK) {
-        node->transport->ops->message_free(node->transport, job->output);
-        job->output = NULL;
-        return status;
+static void on_step_done(struct task *task) {
+    struct node_job *job = task->context;
+    struct node_step *step = &job->step;
+    struct transport *transport = job->node->transport;
+    account(job);
+    job->working = false;
+    transport->ops->message_free(transport, step->input);
+    step->input = NULL;
+    job->compute_s += step->compute_s;
+    job->compute_cpu_s += step->cpu_s;
+    job->node->compute_cpu_s += step->cpu_s;
+    job->copy_s += step->copy_s;
+    job->wait_s += step->queue_s;
+    if (job->state == NODE_JOB_ENDING) {
+        job_free(job);
+        return;
     }
-    job->output->size = used;
+    if (step->status == SHOAL_OK && !job->failed) {
+        job->output = step->output;
+        step->output = NULL;
+        try_output(job);
+    } else {
+        transport->ops->message_free(transport, step->output);
+        step->output = NULL;
+        if (!job->failed) {
+            node_job_fail(job, &step->error);
+        }
+    }
+    advance(job);
+}
+
+/* Gives the next microbatch to the computer; none while an output waits: memory is bounded. */
+static void advance(struct node_job *job) {
+    struct transport *transport = job->node->transport;
+    if (job->working || job->output != NULL || job->failed || job->inbox_count == 0 ||
+        job->state != NODE_JOB_READY) {
+        return;
+    }
+    struct node_step *step = &job->step;
+    struct shoal_error error;
+    if (transport->ops->message_new(transport, job->out_bytes, &step->output, &error) != SHOAL_OK) {
+        node_job_fail(job, &error);
+        return;
+    }
+    account(job);
+    step->input = job->inbox[0];
+    job->inbox_count--;
+    memmove(job->inbox, job->inbox + 1, job->inbox_count * sizeof job->inbox[0]);
+    step->copy_s = step->compute_s = 0;
+    step->submit_ns = platform_now_ns();
+    job->task = (struct task){.run = run_step, .done = on_step_done, .context = job};
+    job->working = true;
+    worker_submit(job->node->computer, &job->task);
+}
+
+/* NULL: stale, of another job or generation, or from another than the previous device. */
+static struct node_job *find_receiver(struct node *node, const char *peer,
+                                      const struct wire_header *header) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (job->state == NODE_JOB_READY && !job->failed && header->job == job->id &&
+            header->generation == job->generation && header->to_stage == job->index &&
+            strcmp(peer, job->previous) == 0) {
+            return job;
+        }
+    }
+    return NULL;
+}
+
+static shoal_status check_input(const struct node_job *job, const char *peer,
+                                const struct wire_header *header, struct shoal_error *error) {
+    if (header->microbatch != job->taken || header->items == 0 ||
+        header->items > (uint64_t)job->batch) {
+        return error_set(error, SHOAL_PROTOCOL,
+                         "%s sent microbatch %llu with %u items, expected was microbatch %llu",
+                         peer, (unsigned long long)header->microbatch, header->items,
+                         (unsigned long long)job->taken);
+    }
+    if (job->inbox_count == NODE_INBOX) {
+        return error_set(error, SHOAL_PROTOCOL, "%s sent more microbatches than it had credit for",
+                         peer);
+    }
     return SHOAL_OK;
-}
-
-static void mark_start(struct node *node) {
-    struct node_job *job = &node->job;
-    struct transport_stats stats;
-    node->transport->ops->stats(node->transport, &stats);
-    job->started = true;
-    job->start_cpu_s = platform_process_cpu_s();
-    job->start_io_cpu_s = stats.io_cpu_s;
-}
-
-/* Stale: of another job or generation, or from another than the previous device. Said once at debug
- * level, dropped. */
-static bool is_ours(const struct node_job *job, const char *peer,
-                    const struct wire_header *header) {
-    return job->stage != NULL && !job->failed && header->job == job->id &&
-           header->generation == job->generation && header->to_stage == job->index &&
-           strcmp(peer, job->previous) == 0;
 }
 
 void node_job_data(struct node *node, struct transport_message *message,
                    const struct wire_message *decoded) {
-    struct node_job *job = &node->job;
-    if (!is_ours(job, message->peer, &decoded->header)) {
+    struct node_job *job = find_receiver(node, message->peer, &decoded->header);
+    struct shoal_error error;
+    if (job == NULL) {
         log_debug("dropped a stale activation of %s (job %llu, generation %u)", message->peer,
                   (unsigned long long)decoded->header.job, decoded->header.generation);
+        node->transport->ops->message_free(node->transport, message);
         return;
     }
-    struct shoal_error error;
-    shoal_status status = SHOAL_OK;
-    if (decoded->header.microbatch != job->done || decoded->header.items == 0 ||
-        decoded->header.items > (uint64_t)job->batch) {
-        status = error_set(&error, SHOAL_PROTOCOL,
-                           "%s sent microbatch %llu with %u items, expected was microbatch %llu",
-                           message->peer, (unsigned long long)decoded->header.microbatch,
-                           decoded->header.items, (unsigned long long)job->done);
+    if (check_input(job, message->peer, &decoded->header, &error) != SHOAL_OK) {
+        node->transport->ops->message_free(node->transport, message);
+        node_job_fail(job, &error);
+        return;
     }
     if (!job->started) {
-        mark_start(node);
+        mark_start(job);
     }
-    if (status == SHOAL_OK) {
-        struct tensor outputs[WIRE_MAX_TENSORS];
-        uint32_t count;
-        double copy_s = 0, compute_s = 0;
-        const double cpu = platform_thread_cpu_s();
-        status = stage_run(job->stage, decoded, outputs, &count, &copy_s, &compute_s, &error);
-        job->compute_cpu_s += platform_thread_cpu_s() - cpu;
-        job->compute_s += compute_s;
-        const uint64_t before = platform_now_ns();
-        if (status == SHOAL_OK) {
-            status = make_output(node, &decoded->header, outputs, count, &error);
+    job->taken++;
+    job->inbox[job->inbox_count++] = message;
+    advance(job);
+}
+
+void node_jobs_writable(struct node *node, const char *peer) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (job->output != NULL && strcmp(job->next, peer) == 0) {
+            try_output(job);
+            advance(job);
         }
-        job->copy_s += copy_s + (double)(platform_now_ns() - before) * 1e-9;
     }
-    if (status != SHOAL_OK) {
-        node_job_fail(node, &error);
-        return;
-    }
-    node_job_try_output(node);
 }
 
-void node_job_peer_up(struct node *node, const char *peer) {
-    struct node_job *job = &node->job;
-    if (!job->waits_for_next || strcmp(peer, job->next) != 0) {
-        return;
+void node_jobs_peer_up(struct node *node, const char *peer) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (job->state != NODE_JOB_FREE && strcmp(job->next, peer) == 0) {
+            node_prepare_peer_up(job);
+        }
     }
-    job->waits_for_next = false;
-    struct executor_memory memory;
-    stage_memory_get(job->stage, &memory);
-    json_t *reply =
-        json_pack("{s:I, s:b, s:I, s:I, s:I}", "id", (json_int_t)job->prepare_id, "ok", 1,
-                  "weights_bytes", (json_int_t)memory.weights_bytes, "slot_bytes",
-                  (json_int_t)memory.slot_bytes, "scratch_bytes", (json_int_t)memory.scratch_bytes);
+}
+
+static void tell_lost(const struct node_job *job, const char *peer, const char *reason) {
+    struct shoal_error ignored;
+    json_t *event = json_pack("{s:s, s:I, s:s, s:o}", "event", "lost", "job", (json_int_t)job->id,
+                              "peer", peer, "text", control_string(reason));
+    if (control_send(job->node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
+        log_debug("the owner could not be told: %s", ignored.text);
+    }
+}
+
+/* A job that is not ready yet and whose next device cannot be reached never will be. */
+static void refuse_unreachable(struct node_job *job, const char *peer, const char *reason) {
     struct shoal_error error;
-    if (control_send(node->transport, job->owner, WIRE_REPLY, reply, &error) != SHOAL_OK) {
-        log_warn("the owner could not be told that the stage is ready: %s", error.text);
-    }
+    (void)error_set(&error, SHOAL_PEER_LOST, "%s cannot be reached from here: %s", peer, reason);
+    node_refuse(job->node, job->owner, job->prepare_id, &error);
+    node_job_end(job);
 }
 
-void node_job_peer_lost(struct node *node, const char *peer, const char *reason) {
-    struct node_job *job = &node->job;
-    if (job->stage == NULL) {
-        return;
-    }
-    if (strcmp(peer, job->owner) == 0) {
-        log_info("job %llu is dropped: its owner is gone", (unsigned long long)job->id);
-        node_job_drop(node);
-        return;
-    }
-    if (strcmp(peer, job->next) == 0 || strcmp(peer, job->previous) == 0) {
-        struct shoal_error ignored;
-        json_t *event =
-            json_pack("{s:s, s:I, s:s, s:o}", "event", "lost", "job", (json_int_t)job->id, "peer",
-                      peer, "text", control_string(reason));
-        if (control_send(node->transport, job->owner, WIRE_EVENT, event, &ignored) != SHOAL_OK) {
-            log_debug("the owner could not be told: %s", ignored.text);
+void node_jobs_peer_lost(struct node *node, const char *peer, const char *reason) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (job->state == NODE_JOB_FREE || job->state == NODE_JOB_ENDING) {
+            continue;
+        }
+        const bool is_next = strcmp(peer, job->next) == 0;
+        if (strcmp(peer, job->owner) == 0) {
+            log_info("job %llu is dropped: its owner is gone", (unsigned long long)job->id);
+            node_job_end(job);
+        } else if (is_next && job->state != NODE_JOB_READY) {
+            refuse_unreachable(job, peer, reason);
+        } else if (is_next || strcmp(peer, job->previous) == 0) {
+            tell_lost(job, peer, reason);
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "runtime/choice_json.h"
 #include "runtime/control.h"
 #include "runtime/link.h"
+#include "runtime/stage.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,13 +18,6 @@
 #define MEASURE_NS (600 * CLOCK_SECOND)
 #define LINK_NS (120 * CLOCK_SECOND)
 #define TEXT_BYTES 4096
-/*
- * Copies of a message that a stage may hold at once: the credit window of two arriving (each while
- * it is decrypted held twice), the one that is made, and two leaving.
- */
-#define MESSAGES_IN 4
-#define MESSAGES_OUT 4
-
 struct planning {
     struct planning_options options;
     struct graph *graph;
@@ -383,7 +377,7 @@ static void fill_memory(struct planning *planning) {
                            planning->cut_bytes[planning->problem.segment_count]};
     const size_t in = ends[0] < messages ? ends[0] : messages;
     const size_t out = ends[1] < messages ? ends[1] : messages;
-    const size_t least = MESSAGES_IN * in + MESSAGES_OUT * out;
+    const size_t least = STAGE_MESSAGES_IN * in + STAGE_MESSAGES_OUT * out;
     const json_t *list = json_object_get(planning->profiles[0], "segments");
     for (uint32_t s = 0; s < planning->problem.segment_count; s++) {
         const json_t *entry = json_array_get(list, s);
@@ -423,8 +417,8 @@ static shoal_status allocate(struct planning *planning, struct shoal_error *erro
                                               .weights_bytes = planning->weights_bytes,
                                               .slot_bytes = planning->slot_bytes,
                                               .scratch_bytes = planning->scratch_bytes,
-                                              .in_messages = MESSAGES_IN,
-                                              .out_messages = MESSAGES_OUT,
+                                              .in_messages = STAGE_MESSAGES_IN,
+                                              .out_messages = STAGE_MESSAGES_OUT,
                                               .use_all = true,
                                               .clock = platform_clock()};
     for (uint32_t s = 0; s <= segments; s++) {

@@ -13,7 +13,8 @@ struct stage {
     struct executor_weights *weights;
     struct executor_slot *slot;
     uint32_t input_count, output_count;
-    struct tensor inputs[WIRE_MAX_TENSORS], outputs[WIRE_MAX_TENSORS];
+    struct tensor inputs[WIRE_MAX_TENSORS], outputs[WIRE_MAX_TENSORS]; /* data: once loaded */
+    struct stage_memory memory;
 };
 
 shoal_status weights_open(const struct weights_spec *spec, struct weight_source **out,
@@ -29,34 +30,76 @@ shoal_status weights_open(const struct weights_spec *spec, struct weight_source 
     return safetensors_open(&spec->path, 1, out, error);
 }
 
-static shoal_status check_memory(const struct stage_options *options,
-                                 const struct executor *executor, struct shoal_error *error) {
-    struct executor_memory memory;
-    executor_memory_get(executor, &memory);
-    const size_t step = memory.slot_bytes + memory.scratch_bytes;
-    const size_t need = memory_resident_bytes() + memory.weights_bytes +
-                        (step > memory.load_extra_bytes ? step : memory.load_extra_bytes);
-    if (options->memory_limit > 0 && need > options->memory_limit) {
-        return error_set(error, SHOAL_NO_MEMORY,
-                         "segments %u to %u need %.1f MB with what is in use, the limit is %.1f MB",
-                         options->first, options->last, (double)need / 1e6,
-                         (double)options->memory_limit / 1e6);
+/* The types of what crosses a cut; at run time the slot's memory of them. */
+static shoal_status crossing_types(const struct stage *stage, const struct stage_options *options,
+                                   const graph_value_id *values, uint32_t count,
+                                   struct tensor out[WIRE_MAX_TENSORS], struct shoal_error *error) {
+    if (count > WIRE_MAX_TENSORS) {
+        return error_set(error, SHOAL_UNSUPPORTED,
+                         "%u tensors cross a cut of segments %u to %u; at most %d fit a message",
+                         count, options->first, options->last, WIRE_MAX_TENSORS);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tensor_type type =
+            graph_resolve(graph_value_get(stage->graph, values[i])->type, options->batch);
+        out[i] = (struct tensor){.dtype = type.dtype, .shape = type.shape};
     }
     return SHOAL_OK;
 }
 
-static shoal_status load(struct stage *stage, const struct stage_options *options,
-                         struct shoal_error *error) {
+static size_t planned_bytes(const struct stage_memory *memory) {
+    const size_t step = memory->executor.slot_bytes + memory->executor.scratch_bytes +
+                        STAGE_MESSAGES_IN * memory->in_bytes +
+                        STAGE_MESSAGES_OUT * memory->out_bytes;
+    const size_t load = memory->executor.load_extra_bytes;
+    return memory->executor.weights_bytes + (step > load ? step : load);
+}
+
+static shoal_status compile(struct stage *stage, const struct stage_options *options,
+                            struct shoal_error *error) {
     TRY(model_build(options->model, &stage->graph, error));
-    const struct executor_options compile = {.first = options->first,
-                                             .last = options->last,
-                                             .batch = options->batch,
-                                             .threads = options->threads,
-                                             .choice = options->choice};
-    TRY(executor_compile(stage->graph, &compile, &stage->executor, error));
-    TRY(check_memory(options, stage->executor, error));
+    const struct executor_options executor = {.first = options->first,
+                                              .last = options->last,
+                                              .batch = options->batch,
+                                              .threads = options->threads,
+                                              .choice = options->choice};
+    TRY(executor_compile(stage->graph, &executor, &stage->executor, error));
+    const graph_value_id *values;
+    stage->input_count = executor_inputs(stage->executor, &values);
+    TRY(crossing_types(stage, options, values, stage->input_count, stage->inputs, error));
+    stage->output_count = executor_outputs(stage->executor, &values);
+    TRY(crossing_types(stage, options, values, stage->output_count, stage->outputs, error));
+    struct stage_memory *memory = &stage->memory;
+    executor_memory_get(stage->executor, &memory->executor);
+    TRY(wire_size(stage->inputs, stage->input_count, 0, &memory->in_bytes, error));
+    TRY(wire_size(stage->outputs, stage->output_count, 0, &memory->out_bytes, error));
+    memory->planned_bytes = planned_bytes(memory);
+    return SHOAL_OK;
+}
+
+shoal_status stage_compile(const struct stage_options *options, struct stage **out,
+                           struct shoal_error *error) {
+    struct stage *stage = mem_calloc(1, sizeof *stage);
+    if (stage == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a stage");
+    }
+    const shoal_status status = compile(stage, options, error);
+    if (status != SHOAL_OK) {
+        stage_destroy(stage);
+        return status;
+    }
+    *out = stage;
+    return SHOAL_OK;
+}
+
+void stage_memory_get(const struct stage *stage, struct stage_memory *out) {
+    *out = stage->memory;
+}
+
+shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
+                        struct shoal_error *error) {
     struct weight_source *source = NULL;
-    TRY(weights_open(&options->weights, &source, error));
+    TRY(weights_open(weights, &source, error));
     const shoal_status loaded =
         executor_weights_load(stage->executor, source, &stage->weights, error);
     source->ops->destroy(source);
@@ -64,39 +107,14 @@ static shoal_status load(struct stage *stage, const struct stage_options *option
     memory_trim();
     TRY(executor_slot_create(stage->executor, &stage->slot, error));
     const graph_value_id *values;
-    stage->input_count = executor_inputs(stage->executor, &values);
-    if (stage->input_count > WIRE_MAX_TENSORS) {
-        return error_set(error, SHOAL_UNSUPPORTED,
-                         "%u tensors cross the cut before segment %u; at most %d fit a message",
-                         stage->input_count, options->first, WIRE_MAX_TENSORS);
-    }
+    (void)executor_inputs(stage->executor, &values);
     for (uint32_t i = 0; i < stage->input_count; i++) {
         stage->inputs[i] = executor_slot_tensor(stage->slot, values[i]);
     }
-    stage->output_count = executor_outputs(stage->executor, &values);
-    if (stage->output_count > WIRE_MAX_TENSORS) {
-        return error_set(error, SHOAL_UNSUPPORTED,
-                         "%u tensors cross the cut after segment %u; at most %d fit a message",
-                         stage->output_count, options->last, WIRE_MAX_TENSORS);
-    }
+    (void)executor_outputs(stage->executor, &values);
     for (uint32_t i = 0; i < stage->output_count; i++) {
         stage->outputs[i] = executor_slot_tensor(stage->slot, values[i]);
     }
-    return SHOAL_OK;
-}
-
-shoal_status stage_create(const struct stage_options *options, struct stage **out,
-                          struct shoal_error *error) {
-    struct stage *stage = mem_calloc(1, sizeof *stage);
-    if (stage == NULL) {
-        return error_set(error, SHOAL_NO_MEMORY, "no memory for a stage");
-    }
-    const shoal_status status = load(stage, options, error);
-    if (status != SHOAL_OK) {
-        stage_destroy(stage);
-        return status;
-    }
-    *out = stage;
     return SHOAL_OK;
 }
 
@@ -110,19 +128,6 @@ void stage_destroy(struct stage *stage) {
     graph_destroy(stage->graph);
     mem_free(stage);
     memory_trim();
-}
-
-shoal_status stage_message_bytes(const struct stage *stage, size_t *in, size_t *out,
-                                 struct shoal_error *error) {
-    size_t in_bytes;
-    TRY(wire_size(stage->inputs, stage->input_count, 0, &in_bytes, error));
-    TRY(wire_size(stage->outputs, stage->output_count, 0, out, error));
-    *in = in_bytes;
-    return SHOAL_OK;
-}
-
-void stage_memory_get(const struct stage *stage, struct executor_memory *out) {
-    executor_memory_get(stage->executor, out);
 }
 
 static shoal_status copy_in(struct stage *stage, const struct wire_message *message,

@@ -22,27 +22,41 @@ NODISCARD shoal_status weights_open(const struct weights_spec *spec, struct weig
 
 struct stage_options {
     const struct model_config *model;
-    struct weights_spec weights;
     uint32_t first, last;
     int64_t batch;
     int threads;
-    const struct kernel_choice *choice;
-    size_t memory_limit; /* of the process; 0 = none */
+    const struct kernel_choice *choice; /* read only during compile */
+};
+
+/*
+ * Copies of a message that a stage may hold at once: the credit window of two arriving (each while
+ * it is decrypted held twice), the one that is made, and two leaving.
+ */
+#define STAGE_MESSAGES_IN 4
+#define STAGE_MESSAGES_OUT 4
+
+/* What a stage takes once it is loaded. */
+struct stage_memory {
+    struct executor_memory executor;
+    size_t in_bytes, out_bytes; /* of one message in, of one message out */
+    size_t planned_bytes;       /* its largest: messages and what loading takes besides included */
 };
 
 struct stage;
 
-/* Errors: the executor's and the weight source's; NO_MEMORY with the figures where memory_limit
- * would be passed. */
-NODISCARD shoal_status stage_create(const struct stage_options *options, struct stage **out,
-                                    struct shoal_error *error);
-void stage_destroy(struct stage *stage);
+/*
+ * Everything but weights and slot; takes little memory, so that what stage_load will take can be
+ * known and refused before. Errors: the executor's; UNSUPPORTED (more tensors cross a cut than fit
+ * a message).
+ */
+NODISCARD shoal_status stage_compile(const struct stage_options *options, struct stage **out,
+                                     struct shoal_error *error);
+void stage_memory_get(const struct stage *stage, struct stage_memory *out);
 
-/* Bytes of one message in and of one message out. */
-NODISCARD shoal_status stage_message_bytes(const struct stage *stage, size_t *in, size_t *out,
-                                           struct shoal_error *error);
-
-void stage_memory_get(const struct stage *stage, struct executor_memory *out);
+/* Once. Errors: the weight source's and the executor's. */
+NODISCARD shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
+                                  struct shoal_error *error);
+void stage_destroy(struct stage *stage); /* loaded or not; NULL allowed */
 
 /*
  * Copies the message's tensors into the slot, runs, and lends the results: out [*out_count ≤

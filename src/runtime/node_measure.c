@@ -1,0 +1,208 @@
+/* `choose`, `profile`: on the computer's thread; `link`: on the event thread, events go on
+ * meanwhile. */
+#include "runtime/node_internal.h"
+
+#include "base/memory.h"
+#include "runtime/choice_json.h"
+#include "runtime/link.h"
+#include "runtime/profile.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct node_measurement {
+    struct task task;
+    struct node *node;
+    char peer[TRANSPORT_NAME_BYTES];
+    uint64_t id;
+    struct graph *graph;
+    int64_t batch;
+    struct kernel_choice *choice; /* choose: the result; profile: of the request */
+    json_t *reply;                /* the result */
+    shoal_status status;
+    struct shoal_error error;
+};
+
+void node_measurement_free(struct node_measurement *m) {
+    if (m != NULL) {
+        graph_destroy(m->graph);
+        kernel_choice_destroy(m->choice);
+        json_decref(m->reply);
+        mem_free(m);
+    }
+}
+
+shoal_status node_check_not_measuring(const struct node *node, struct shoal_error *error) {
+    if (node->measurement != NULL) {
+        return error_set(error, SHOAL_BUSY, "busy with a measurement for %s",
+                         node->measurement->peer);
+    }
+    return node->measures_link ? error_set(error, SHOAL_BUSY, "busy with measuring a link")
+                               : SHOAL_OK;
+}
+
+shoal_status node_check_idle(const struct node *node, struct shoal_error *error) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        const struct node_job *job = &node->jobs[i];
+        if (job->state != NODE_JOB_FREE) {
+            return error_set(error, SHOAL_BUSY, "busy with job %llu of %s",
+                             (unsigned long long)job->id, job->owner);
+        }
+    }
+    return node_check_not_measuring(node, error);
+}
+
+/* ---- choose and profile: on the computer's thread ---- */
+
+static json_t *segments_to_json(const struct profile_segment *segments, uint32_t count) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; list != NULL && i < count; i++) {
+        const struct profile_segment *s = &segments[i];
+        if (json_array_append_new(list,
+                                  json_pack("[f,I,I,I,I]", s->seconds, (json_int_t)s->weights_bytes,
+                                            (json_int_t)s->slot_bytes, (json_int_t)s->scratch_bytes,
+                                            (json_int_t)s->load_extra_bytes)) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static shoal_status finish(struct node_measurement *m, json_t *reply) {
+    m->reply = reply;
+    return reply != NULL ? SHOAL_OK
+                         : error_set(&m->error, SHOAL_NO_MEMORY, "no memory for an answer");
+}
+
+static void run_choose(struct task *task) {
+    struct node_measurement *m = task->context;
+    m->status = profile_choose(m->graph, m->batch, m->node->options.threads, m->choice, &m->error);
+    if (m->status == SHOAL_OK) {
+        m->status = finish(m, json_pack("{s:I, s:b, s:o}", "id", (json_int_t)m->id, "ok", 1,
+                                        "choice", choice_to_json(m->choice, NULL)));
+    }
+}
+
+static void run_profile(struct task *task) {
+    struct node_measurement *m = task->context;
+    const uint32_t count = graph_segment_count(m->graph);
+    struct profile_segment *segments = mem_calloc(count, sizeof *segments);
+    if (segments == NULL) {
+        m->status = error_set(&m->error, SHOAL_NO_MEMORY, "no memory for a profile");
+        return;
+    }
+    const struct profile_options options = {.graph = m->graph,
+                                            .batch = m->batch,
+                                            .threads = m->node->options.threads,
+                                            .choice = m->choice};
+    size_t library_bytes = 0;
+    m->status = profile_measure(&options, segments, &library_bytes, &m->error);
+    if (m->status == SHOAL_OK) {
+        m->status = finish(m, json_pack("{s:I, s:b, s:o, s:I}", "id", (json_int_t)m->id, "ok", 1,
+                                        "segments", segments_to_json(segments, count),
+                                        "library_bytes", (json_int_t)library_bytes));
+    }
+    mem_free(segments);
+}
+
+/* ---- on the event thread ---- */
+
+static void on_measured(struct task *task) {
+    struct node_measurement *m = task->context;
+    m->node->measurement = NULL;
+    if (m->status == SHOAL_OK) {
+        node_reply(m->node, m->peer, m->reply);
+        m->reply = NULL;
+    } else {
+        node_refuse(m->node, m->peer, m->id, &m->error);
+    }
+    node_measurement_free(m);
+}
+
+static shoal_status read_request(const struct node_call *call, bool wants_choice,
+                                 struct node_measurement *m, struct shoal_error *error) {
+    struct model_config model;
+    TRY(node_read_model(call, &model, &m->batch, error));
+    if (wants_choice) {
+        const json_t *document;
+        TRY(control_object(call->request, "choice", &document, error));
+        TRY(choice_from_json(document, &m->choice, error));
+    } else {
+        TRY(kernel_choice_create(&m->choice, error));
+    }
+    return model_build(&model, &m->graph, error);
+}
+
+static shoal_status begin(struct node_call *call, bool wants_choice, void (*run)(struct task *),
+                          struct shoal_error *error) {
+    struct node *node = call->node;
+    TRY(node_check_idle(node, error));
+    struct node_measurement *m = mem_calloc(1, sizeof *m);
+    if (m == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a measurement");
+    }
+    const shoal_status status = read_request(call, wants_choice, m, error);
+    if (status != SHOAL_OK) {
+        node_measurement_free(m);
+        return status;
+    }
+    m->node = node;
+    m->id = call->id;
+    (void)snprintf(m->peer, sizeof m->peer, "%s", call->peer);
+    m->task = (struct task){.run = run, .done = on_measured, .context = m};
+    node->measurement = m;
+    worker_submit(node->computer, &m->task);
+    return SHOAL_OK;
+}
+
+shoal_status node_call_choose(struct node_call *call, struct shoal_error *error) {
+    return begin(call, false, run_choose, error);
+}
+
+shoal_status node_call_profile(struct node_call *call, struct shoal_error *error) {
+    return begin(call, true, run_profile, error);
+}
+
+/* ---- link ---- */
+
+/* Dials the peer named in a request's "peer", "address", "key" unless it is connected. */
+static shoal_status dial(struct node_call *call, const char *peer, struct shoal_error *error) {
+    const char *address, *key;
+    TRY(control_text(call->request, "address", 256, &address, error));
+    TRY(control_text(call->request, "key", 64, &key, error));
+    struct transport *transport = call->node->transport;
+    const shoal_status status = transport->ops->connect(transport, peer, address, key, error);
+    return status == SHOAL_BUSY ? SHOAL_OK : status;
+}
+
+static shoal_status on_other_event(void *context, struct transport_event *event,
+                                   struct shoal_error *error) {
+    struct node *node = context;
+    TRY(node_handle_event(node, event, error));
+    return atomic_load(&node->stop) ? error_set(error, SHOAL_CANCELLED, "the device is stopping")
+                                    : SHOAL_OK;
+}
+
+shoal_status node_call_link(struct node_call *call, struct shoal_error *error) {
+    const char *peer;
+    int64_t bytes;
+    TRY(node_check_idle(call->node, error));
+    TRY(control_text(call->request, "peer", TRANSPORT_NAME_BYTES - 1, &peer, error));
+    TRY(control_integer(call->request, "bytes", 1, 1 << 28, &bytes, error));
+    if (strcmp(peer, call->peer) != 0) {
+        TRY(dial(call, peer, error));
+    }
+    struct link_figures figures;
+    call->node->measures_link = true;
+    const shoal_status status = link_measure(call->node->transport, peer, (size_t)bytes,
+                                             on_other_event, call->node, &figures, error);
+    call->node->measures_link = false;
+    TRY(status);
+    return node_reply_or_out_of_memory(
+        call,
+        json_pack("{s:I, s:b, s:f, s:f, s:f, s:f}", "id", (json_int_t)call->id, "ok", 1, "alpha_s",
+                  figures.alpha_s, "beta_s_per_byte", figures.beta_s_per_byte, "cpu_s_per_message",
+                  figures.cpu_s_per_message, "cpu_s_per_byte", figures.cpu_s_per_byte),
+        error);
+}

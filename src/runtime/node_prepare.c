@@ -1,0 +1,289 @@
+/* `prepare`: a stage is compiled, its memory reserved, its weights loaded; then its next device is
+ * waited for. */
+#include "runtime/node_internal.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "platform/clock.h"
+#include "platform/cpu.h"
+#include "runtime/choice_json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_PATH_BYTES 4096
+#define MESSAGES_UNDERWAY 4
+
+/* What loading needs of the request, and what became of it. */
+struct node_load {
+    struct model_config model;
+    struct kernel_choice *choice;
+    char *path; /* of weights */
+    struct weights_spec weights;
+    struct stage_options options;
+    struct stage *stage; /* the result */
+    shoal_status status;
+    struct shoal_error error;
+};
+
+void node_load_free(struct node_load *load) {
+    if (load != NULL) {
+        stage_destroy(load->stage);
+        kernel_choice_destroy(load->choice);
+        mem_free(load->path);
+        mem_free(load);
+    }
+}
+
+/* ---- reading the request ---- */
+
+/* {"seed": n} or {"path": TEXT} */
+static shoal_status read_weights(const json_t *request, struct node_load *load,
+                                 struct shoal_error *error) {
+    const json_t *weights;
+    TRY(control_object(request, "weights", &weights, error));
+    if (json_object_get(weights, "seed") != NULL) {
+        int64_t seed;
+        TRY(control_integer(weights, "seed", INT64_MIN, INT64_MAX, &seed, error));
+        load->weights.seed = (uint64_t)seed;
+        return SHOAL_OK;
+    }
+    const char *path;
+    TRY(control_text(weights, "path", MAX_PATH_BYTES, &path, error));
+    load->path = mem_strdup(path);
+    load->weights.path = load->path;
+    return load->path != NULL ? SHOAL_OK
+                              : error_set(error, SHOAL_NO_MEMORY, "no memory for a path");
+}
+
+static shoal_status read_load(const struct node_call *call, struct node_job *job,
+                              struct shoal_error *error) {
+    struct node_load *load = job->load;
+    int64_t first, last;
+    TRY(node_read_model(call, &load->model, &job->batch, error));
+    TRY(control_integer(call->request, "first", 1, UINT32_MAX, &first, error));
+    TRY(control_integer(call->request, "last", first, UINT32_MAX, &last, error));
+    const json_t *choice;
+    TRY(control_object(call->request, "choice", &choice, error));
+    TRY(choice_from_json(choice, &load->choice, error));
+    TRY(read_weights(call->request, load, error));
+    load->options = (struct stage_options){.model = &load->model,
+                                           .first = (uint32_t)first,
+                                           .last = (uint32_t)last,
+                                           .batch = job->batch,
+                                           .threads = call->node->options.threads,
+                                           .choice = load->choice};
+    return SHOAL_OK;
+}
+
+static shoal_status read_job(const struct node_call *call, struct node_job *job,
+                             struct shoal_error *error) {
+    int64_t number;
+    const char *previous, *next;
+    TRY(control_integer(call->request, "job", 0, INT64_MAX, &number, error));
+    job->id = (uint64_t)number;
+    TRY(control_integer(call->request, "generation", 0, UINT32_MAX, &number, error));
+    job->generation = (uint32_t)number;
+    TRY(control_integer(call->request, "stages", 1, UINT16_MAX, &number, error));
+    job->count = (uint16_t)number;
+    TRY(control_integer(call->request, "stage", 0, job->count - 1, &number, error));
+    job->index = (uint16_t)number;
+    TRY(control_text(call->request, "previous", TRANSPORT_NAME_BYTES - 1, &previous, error));
+    TRY(control_text(call->request, "next", TRANSPORT_NAME_BYTES - 1, &next, error));
+    (void)snprintf(job->owner, sizeof job->owner, "%s", call->peer);
+    (void)snprintf(job->previous, sizeof job->previous, "%s", previous);
+    (void)snprintf(job->next, sizeof job->next, "%s", next);
+    return SHOAL_OK;
+}
+
+/* Dials the next device unless it is connected, or is the owner. */
+static shoal_status dial_next(const struct node_call *call, struct node_job *job,
+                              struct shoal_error *error) {
+    job->next_up = node_peer_is_up(job->node, job->next);
+    if (job->next_up) {
+        return SHOAL_OK;
+    }
+    const char *address, *key;
+    TRY(control_text(call->request, "address", 256, &address, error));
+    TRY(control_text(call->request, "key", 64, &key, error));
+    struct transport *transport = job->node->transport;
+    const shoal_status status = transport->ops->connect(transport, job->next, address, key, error);
+    return status == SHOAL_BUSY ? SHOAL_OK : status; /* underway: an event will tell */
+}
+
+/* ---- loading: on the loader's thread ---- */
+
+static void run_compile(struct task *task) {
+    struct node_load *load = ((struct node_job *)task->context)->load;
+    load->status = stage_compile(&load->options, &load->stage, &load->error);
+}
+
+static void run_load(struct task *task) {
+    struct node_load *load = ((struct node_job *)task->context)->load;
+    load->status = stage_load(load->stage, &load->weights, &load->error);
+}
+
+/* ---- what follows: on the event thread ---- */
+
+/*
+ * Fills the message pool with what the run will have underway at most, so that the step path
+ * allocates nothing: the credit window arriving and leaving, one being read, one being made.
+ */
+static shoal_status warm_pool(struct transport *transport, size_t bytes,
+                              struct shoal_error *error) {
+    struct transport_message *messages[MESSAGES_UNDERWAY] = {NULL};
+    shoal_status status = SHOAL_OK;
+    for (int i = 0; i < MESSAGES_UNDERWAY && status == SHOAL_OK; i++) {
+        status = transport->ops->message_new(transport, bytes, &messages[i], error);
+    }
+    for (int i = 0; i < MESSAGES_UNDERWAY; i++) {
+        transport->ops->message_free(transport, messages[i]);
+    }
+    return status;
+}
+
+static void refuse(struct node_job *job, const struct shoal_error *error) {
+    node_refuse(job->node, job->owner, job->prepare_id, error);
+    node_job_end(job);
+}
+
+static void answer_when_ready(struct node_job *job) {
+    if (job->state != NODE_JOB_CONNECTING || !job->next_up) {
+        return;
+    }
+    job->state = NODE_JOB_READY;
+    struct stage_memory memory;
+    stage_memory_get(job->stage, &memory);
+    node_reply(job->node, job->owner,
+               json_pack("{s:I, s:b, s:I, s:I, s:I}", "id", (json_int_t)job->prepare_id, "ok", 1,
+                         "weights_bytes", (json_int_t)memory.executor.weights_bytes, "slot_bytes",
+                         (json_int_t)memory.executor.slot_bytes, "scratch_bytes",
+                         (json_int_t)memory.executor.scratch_bytes));
+}
+
+void node_prepare_peer_up(struct node_job *job) {
+    job->next_up = true;
+    answer_when_ready(job);
+}
+
+static void on_loaded(struct task *task) {
+    struct node_job *job = task->context;
+    struct node_load *load = job->load;
+    struct shoal_error error = load->error;
+    shoal_status status = load->status;
+    job->working = false;
+    if (job->state == NODE_JOB_ENDING) {
+        node_job_end(job);
+        return;
+    }
+    if (status == SHOAL_OK) {
+        struct stage_memory memory;
+        stage_memory_get(load->stage, &memory);
+        job->out_bytes = memory.out_bytes;
+        status = warm_pool(job->node->transport, memory.in_bytes, &error);
+        if (status == SHOAL_OK) {
+            status = warm_pool(job->node->transport, memory.out_bytes, &error);
+        }
+    }
+    if (status != SHOAL_OK) {
+        refuse(job, &error);
+        return;
+    }
+    job->stage = load->stage;
+    load->stage = NULL;
+    job->load = NULL;
+    node_load_free(load);
+    job->state = NODE_JOB_CONNECTING;
+    answer_when_ready(job);
+}
+
+static void on_compiled(struct task *task) {
+    struct node_job *job = task->context;
+    struct node_load *load = job->load;
+    job->working = false;
+    if (job->state == NODE_JOB_ENDING) {
+        node_job_end(job);
+        return;
+    }
+    if (load->status == SHOAL_OK) {
+        char what[64];
+        struct stage_memory memory;
+        stage_memory_get(load->stage, &memory);
+        (void)snprintf(what, sizeof what, "segments %u to %u", load->options.first,
+                       load->options.last);
+        load->status = node_reserve(job, what, memory.planned_bytes, &load->error);
+    }
+    if (load->status != SHOAL_OK) {
+        refuse(job, &load->error);
+        return;
+    }
+    job->task = (struct task){.run = run_load, .done = on_loaded, .context = job};
+    job->working = true;
+    worker_submit(job->node->loader, &job->task);
+}
+
+/* ---- the call ---- */
+
+/* A place in the table; other jobs' names if there is none. */
+static shoal_status find_place(struct node *node, uint64_t id, struct node_job **out,
+                               struct shoal_error *error) {
+    struct node_job *place = NULL;
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (job->state == NODE_JOB_FREE) {
+            place = job;
+        } else if (job->id == id) {
+            return error_set(error, SHOAL_BUSY, "job %llu of %s is here already",
+                             (unsigned long long)id, job->owner);
+        }
+    }
+    if (place == NULL) {
+        return error_set(error, SHOAL_BUSY, "busy with %d jobs, the first of %s: no more at once",
+                         NODE_MAX_JOBS, node->jobs[0].owner);
+    }
+    *out = place;
+    return SHOAL_OK;
+}
+
+static bool has_jobs(const struct node *node) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        if (node->jobs[i].state != NODE_JOB_FREE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+shoal_status node_call_prepare(struct node_call *call, struct shoal_error *error) {
+    struct node *node = call->node;
+    struct node_job *job, made = {.node = node, .prepare_id = call->id};
+    TRY(node_check_not_measuring(node, error));
+    TRY(read_job(call, &made, error));
+    TRY(find_place(node, made.id, &job, error));
+    if (!has_jobs(node)) {
+        memory_trim();
+        memory_resident_peak_reset(); /* a job's peak is its own, not that of an earlier job or a
+                                         profile */
+    }
+    made.load = mem_calloc(1, sizeof *made.load);
+    if (made.load == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a job");
+    }
+    made.begin_ns = platform_now_ns();
+    *job = made;
+    job->state = NODE_JOB_LOADING;
+    shoal_status status = read_load(call, job, error);
+    if (status == SHOAL_OK) {
+        status = dial_next(call, job, error);
+    }
+    if (status != SHOAL_OK) {
+        node_job_end(job);
+        return status;
+    }
+    log_info("job %llu of %s: segments %u to %u", (unsigned long long)job->id, job->owner,
+             job->load->options.first, job->load->options.last);
+    job->task = (struct task){.run = run_compile, .done = on_compiled, .context = job};
+    job->working = true;
+    worker_submit(node->loader, &job->task);
+    return SHOAL_OK;
+}
