@@ -13,25 +13,47 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static shoal_status regular_size(int fd, const char *path, size_t *size,
+                                 struct shoal_error *error) {
+    struct stat status;
+    if (fstat(fd, &status) != 0) {
+        return error_errno(error, errno, "%s", path);
+    }
+    if (!S_ISREG(status.st_mode)) {
+        return error_set(error, SHOAL_IO, "%s: not a regular file", path);
+    }
+    *size = (size_t)status.st_size;
+    return SHOAL_OK;
+}
+
 static shoal_status open_regular(const char *path, int *out, size_t *size,
                                  struct shoal_error *error) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return error_errno(error, errno, "%s", path);
     }
-    struct stat status;
-    shoal_status result = SHOAL_OK;
-    if (fstat(fd, &status) != 0) {
-        result = error_errno(error, errno, "%s", path);
-    } else if (!S_ISREG(status.st_mode)) {
-        result = error_set(error, SHOAL_IO, "%s: not a regular file", path);
-    }
-    if (result != SHOAL_OK) {
+    const shoal_status status = regular_size(fd, path, size, error);
+    if (status != SHOAL_OK) {
         (void)close(fd);
-        return result;
+        return status;
     }
     *out = fd;
-    *size = (size_t)status.st_size;
+    return SHOAL_OK;
+}
+
+shoal_status file_map_descriptor(int fd, const char *path, struct file_map *out,
+                                 struct shoal_error *error) {
+    size_t size = 0;
+    TRY(regular_size(fd, path, &size, error));
+    void *data = NULL;
+    if (size > 0) {
+        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            return error_errno(error, errno, "%s: cannot map %zu bytes", path, size);
+        }
+    }
+    out->data = data;
+    out->size = size;
     return SHOAL_OK;
 }
 
@@ -39,19 +61,9 @@ shoal_status file_map_open(const char *path, struct file_map *out, struct shoal_
     int fd = -1;
     size_t size = 0;
     TRY(open_regular(path, &fd, &size, error));
-    void *data = NULL;
-    if (size > 0) {
-        data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED) {
-            const int saved = errno;
-            (void)close(fd);
-            return error_errno(error, saved, "%s: cannot map %zu bytes", path, size);
-        }
-    }
+    const shoal_status status = file_map_descriptor(fd, path, out, error);
     (void)close(fd);
-    out->data = data;
-    out->size = size;
-    return SHOAL_OK;
+    return status;
 }
 
 /* munmap and madvise take a plain pointer though they change nothing that const protects. */

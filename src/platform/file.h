@@ -17,6 +17,9 @@ struct file_map {
  * name the path. */
 NODISCARD shoal_status file_map_open(const char *path, struct file_map *out,
                                      struct shoal_error *error);
+/* The same of an open file, which stays the caller's; the path is for the texts. */
+NODISCARD shoal_status file_map_descriptor(int fd, const char *path, struct file_map *out,
+                                           struct shoal_error *error);
 void file_map_close(struct file_map *map);
 /* Drops the pages that lie wholly inside the range from this process's memory; they are read again
  * if touched. */
