@@ -33,6 +33,15 @@ shoal_status kernel_describe(enum op op, const struct op_attrs *attrs,
     return SHOAL_OK;
 }
 
+bool kernel_same_params(const struct kernel_desc *a, const struct kernel_desc *b) {
+    bool same = a->op == b->op && a->param_count == b->param_count;
+    for (int i = 0; i < a->param_count && same; i++) {
+        same = a->params[i].dtype == b->params[i].dtype &&
+               shape_equal(&a->params[i].shape, &b->params[i].shape);
+    }
+    return same;
+}
+
 /* A key being written; what does not fit is counted into the hash only. */
 struct key {
     char text[2048];

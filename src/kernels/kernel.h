@@ -58,6 +58,13 @@ struct kernel_ops {
                          struct shoal_error *error);
 
     /*
+     * Whether what `kernel` packed may be given to runs of `other`, a kernel of this set too (of
+     * the same op for another batch or length, say): then pack of both writes the same bytes for
+     * the same params.
+     */
+    bool (*packs_like)(const struct kernel *kernel, const struct kernel *other);
+
+    /*
      * inputs and outputs as in desc; scratch has scratch_bytes. outputs[0] may be the same buffer
      * as inputs[i] only if aliases(kernel, i) is true. Errors: INTERNAL.
      */
@@ -81,6 +88,9 @@ NODISCARD shoal_status kernel_describe(enum op op, const struct op_attrs *attrs,
                                        const struct tensor_type *params, int param_count,
                                        int threads, struct kernel_desc *out,
                                        struct shoal_error *error);
+
+/* Same op and the same types of params: what most sets' packing depends on. */
+bool kernel_same_params(const struct kernel_desc *a, const struct kernel_desc *b);
 
 #define KERNEL_KEY_TEXT 384
 /* A desc as text, the same for equal descs on any machine: the key of measurements and choices. */

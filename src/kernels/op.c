@@ -173,6 +173,34 @@ static shoal_status infer_tokens(struct inference *in) {
     return SHOAL_OK;
 }
 
+static shoal_status infer_embed(struct inference *in) {
+    const struct shape *ids = &in->inputs[0].shape;
+    const struct shape *word = &in->params[0].shape;
+    const struct shape *position = &in->params[1].shape;
+    if (ids->rank != 2) {
+        return refuse(in, SHOAL_MISMATCH, "ids are not [B,T]:", ids);
+    }
+    if (word->rank != 2) {
+        return refuse(in, SHOAL_MISMATCH, "the table of words is not [V,C]:", word);
+    }
+    if (position->rank != 2 || position->dims[1] != word->dims[1] ||
+        position->dims[0] < ids->dims[1]) {
+        return refuse_pair(in, "the table of positions is not [T or more,C]", ids, position);
+    }
+    if (in->input_count != in->param_count - 1) {
+        return refuse_attribute(in, "types and their table come together");
+    }
+    if (in->input_count > 1) {
+        const struct shape *type = &in->params[2].shape;
+        TRY(same_shape(in, "ids and types differ", &in->inputs[1].shape, ids));
+        if (type->rank != 2 || type->dims[1] != word->dims[1]) {
+            return refuse_pair(in, "the table of types is not [S,C]", word, type);
+        }
+    }
+    set_output(in, 0, &SHAPE(ids->dims[0], ids->dims[1], word->dims[1]));
+    return SHOAL_OK;
+}
+
 static shoal_status infer_layer_norm(struct inference *in) {
     const struct shape *x = &in->inputs[0].shape;
     if (x->rank < 1) {
@@ -206,6 +234,13 @@ static shoal_status infer_linear(struct inference *in) {
     return SHOAL_OK;
 }
 
+/* [B,T], one number for each of the rows x [B,T,...]. */
+static shoal_status mask_of(struct inference *in, const struct shape *x, const struct shape *mask) {
+    return mask->rank == 2 && mask->dims[0] == x->dims[0] && mask->dims[1] == x->dims[1]
+               ? SHOAL_OK
+               : refuse_pair(in, "mask is not [B,T]", x, mask);
+}
+
 static shoal_status infer_attention(struct inference *in) {
     const struct shape *qkv = &in->inputs[0].shape;
     const int64_t heads = in->attrs->heads;
@@ -216,12 +251,31 @@ static shoal_status infer_attention(struct inference *in) {
         return refuse(in, SHOAL_MISMATCH, "input is not [B,T,3C] with heads dividing C:", qkv);
     }
     if (in->input_count > 1) {
-        const struct shape *mask = &in->inputs[1].shape;
-        if (mask->rank != 2 || mask->dims[0] != qkv->dims[0] || mask->dims[1] != qkv->dims[1]) {
-            return refuse_pair(in, "mask is not [B,T]", qkv, mask);
-        }
+        TRY(mask_of(in, qkv, &in->inputs[1].shape));
     }
     set_output(in, 0, &SHAPE(qkv->dims[0], qkv->dims[1], qkv->dims[2] / 3));
+    return SHOAL_OK;
+}
+
+static shoal_status infer_mean_pool(struct inference *in) {
+    const struct shape *x = &in->inputs[0].shape;
+    if (x->rank != 3) {
+        return refuse(in, SHOAL_MISMATCH, "input is not [B,T,C]:", x);
+    }
+    TRY(mask_of(in, x, &in->inputs[1].shape));
+    set_output(in, 0, &SHAPE(x->dims[0], x->dims[2]));
+    return SHOAL_OK;
+}
+
+static shoal_status infer_normalise(struct inference *in) {
+    const struct shape *x = &in->inputs[0].shape;
+    if (x->rank < 1) {
+        return refuse(in, SHOAL_MISMATCH, "input has no axis:", x);
+    }
+    if (!(in->attrs->epsilon > 0)) {
+        return refuse_attribute(in, "epsilon must be positive");
+    }
+    set_output(in, 0, x);
     return SHOAL_OK;
 }
 
@@ -284,11 +338,14 @@ static shoal_status infer_elementwise(struct inference *in) {
 static shoal_status (*const inferences[OP_COUNT])(struct inference *) = {
     [OP_CONV2D] = infer_conv2d,
     [OP_TOKENS] = infer_tokens,
+    [OP_EMBED] = infer_embed,
     [OP_LAYER_NORM] = infer_layer_norm,
     [OP_LINEAR] = infer_linear,
     [OP_ATTENTION] = infer_attention,
     [OP_ADD] = infer_elementwise,
     [OP_ACTIVATION] = infer_elementwise,
+    [OP_MEAN_POOL] = infer_mean_pool,
+    [OP_NORMALISE] = infer_normalise,
     [OP_SELECT] = infer_select,
     [OP_MATMUL] = infer_matmul,
     [OP_SUM_ROWS] = infer_sum_rows,
@@ -297,8 +354,9 @@ static shoal_status (*const inferences[OP_COUNT])(struct inference *) = {
     [OP_SGD] = infer_elementwise,
 };
 
-/* Sizes must be positive and their bytes must fit a size_t; all are f32 but the labels. */
-static shoal_status check_type(struct inference *in, const struct tensor_type *type, bool labels) {
+/* Sizes must be positive and their bytes must fit a size_t; all are f32 but labels and ids. */
+static shoal_status check_type(struct inference *in, const struct tensor_type *type,
+                               bool integers) {
     size_t bytes = 0;
     if (type->shape.rank < 0 || type->shape.rank > SHAPE_MAX_RANK) {
         return refuse_attribute(in, "rank out of range");
@@ -306,7 +364,7 @@ static shoal_status check_type(struct inference *in, const struct tensor_type *t
     if (!shape_bytes(&type->shape, type->dtype, &bytes) || bytes == 0 || bytes > PTRDIFF_MAX / 4) {
         return refuse(in, SHOAL_MISMATCH, "empty or oversized shape", &type->shape);
     }
-    if (type->dtype != (labels ? DTYPE_I32 : DTYPE_F32)) {
+    if (type->dtype != (integers ? DTYPE_I32 : DTYPE_F32)) {
         return error_set(in->error, SHOAL_UNSUPPORTED, "%s: no kernel takes %s here",
                          infos[in->op].name, dtype_name(type->dtype));
     }
@@ -325,7 +383,8 @@ shoal_status op_infer(enum op op, const struct op_attrs *attrs, const struct ten
                          input_count, param_count);
     }
     for (int i = 0; i < input_count; i++) {
-        TRY(check_type(&in, &inputs[i], op == OP_CROSS_ENTROPY && i == 1));
+        const bool integers = op == OP_EMBED || (op == OP_CROSS_ENTROPY && i == 1);
+        TRY(check_type(&in, &inputs[i], integers));
     }
     for (int i = 0; i < param_count; i++) {
         TRY(check_type(&in, &params[i], false));
@@ -365,9 +424,12 @@ double op_flops(enum op op, const struct op_attrs *attrs, const struct tensor_ty
     case OP_MATMUL:
         return 2.0 * results * (double)x->dims[attrs->transpose_a ? 0 : 1];
     case OP_TOKENS:
+    case OP_EMBED:
     case OP_LAYER_NORM:
     case OP_ADD:
     case OP_ACTIVATION:
+    case OP_MEAN_POOL:
+    case OP_NORMALISE:
     case OP_SELECT:
     case OP_SUM_ROWS:
     case OP_ACTIVATION_GRAD:

@@ -192,6 +192,11 @@ static void inference_accepts_and_refuses_as_documented(void **state) {
          NULL},
         {OP_SELECT, {.index = 6}, {SHAPE(3, 7, 2)}, {{0}}, SHOAL_OK, SHAPE(3, 2), 0, NULL},
         {OP_SELECT, {.index = 7}, {SHAPE(3, 7, 2)}, {{0}}, SHOAL_MISMATCH, {0}, 0, "index"},
+        {OP_MEAN_POOL, {0}, {SHAPE(3, 7, 2), SHAPE(3, 7)}, {{0}}, SHOAL_OK, SHAPE(3, 2), 0, NULL},
+        {OP_MEAN_POOL, {0}, {SHAPE(3, 7, 2), SHAPE(3, 2)}, {{0}}, SHOAL_MISMATCH, {0}, 0, "mask"},
+        {OP_MEAN_POOL, {0}, {SHAPE(3, 7), SHAPE(3, 7)}, {{0}}, SHOAL_MISMATCH, {0}, 0, "[B,T,C]"},
+        {OP_NORMALISE, {.epsilon = 1e-12F}, {SHAPE(3, 7)}, {{0}}, SHOAL_OK, SHAPE(3, 7), 0, NULL},
+        {OP_NORMALISE, {0}, {SHAPE(3, 7)}, {{0}}, SHOAL_UNSUPPORTED, {0}, 0, "epsilon"},
         {OP_MATMUL,
          {.transpose_a = true},
          {SHAPE(4, 3), SHAPE(4, 5)},
@@ -252,6 +257,46 @@ static void cross_entropy_takes_integer_labels_only(void **state) {
     assert_true(shape_equal(&outputs[1].shape, &SHAPE(4, 3)));
     inputs[1].dtype = DTYPE_F32;
     assert_int_equal(op_infer(OP_CROSS_ENTROPY, &attrs, inputs, 2, NULL, 0, outputs, NULL),
+                     SHOAL_UNSUPPORTED);
+}
+
+static shoal_status infer_embed(const struct shape *types, const struct shape params[3],
+                                int param_count, struct tensor_type *out,
+                                struct shoal_error *error) {
+    const struct op_attrs attrs = {0};
+    struct tensor_type in[2] = {{DTYPE_I32, SHAPE(2, 6)}, {DTYPE_I32, SHAPE(1)}};
+    struct tensor_type tables[3];
+    if (types != NULL) {
+        in[1].shape = *types;
+    }
+    for (int i = 0; i < 3; i++) {
+        tables[i] = f32(params[i]);
+    }
+    return op_infer(OP_EMBED, &attrs, in, types != NULL ? 2 : 1, tables, param_count, out, error);
+}
+
+static void embeddings_take_integers_and_fitting_tables(void **state) {
+    (void)state;
+    const struct shape good[3] = {SHAPE(50, 4), SHAPE(8, 4), SHAPE(2, 4)};
+    const struct shape types = SHAPE(2, 6), wrong = SHAPE(2, 5);
+    struct tensor_type out[2];
+    struct shoal_error error;
+    assert_int_equal(infer_embed(&types, good, 3, out, &error), SHOAL_OK);
+    assert_true(shape_equal(&out[0].shape, &SHAPE(2, 6, 4)));
+    assert_int_equal(out[0].dtype, DTYPE_F32);
+    assert_int_equal(infer_embed(NULL, good, 2, out, &error), SHOAL_OK);
+    assert_int_equal(infer_embed(NULL, good, 3, out, &error), SHOAL_UNSUPPORTED);
+    assert_int_equal(infer_embed(&types, good, 2, out, &error), SHOAL_UNSUPPORTED);
+    assert_int_equal(infer_embed(&wrong, good, 3, out, &error), SHOAL_MISMATCH);
+    const struct shape few[3] = {SHAPE(50, 4), SHAPE(5, 4), SHAPE(2, 4)};
+    assert_int_equal(infer_embed(&types, few, 3, out, &error), SHOAL_MISMATCH);
+    assert_non_null(strstr(error.text, "positions"));
+    const struct shape narrow[3] = {SHAPE(50, 4), SHAPE(8, 4), SHAPE(2, 3)};
+    assert_int_equal(infer_embed(&types, narrow, 3, out, &error), SHOAL_MISMATCH);
+    const struct op_attrs attrs = {0};
+    const struct tensor_type ids = f32(SHAPE(2, 6));
+    const struct tensor_type tables[2] = {f32(good[0]), f32(good[1])};
+    assert_int_equal(op_infer(OP_EMBED, &attrs, &ids, 1, tables, 2, out, &error),
                      SHOAL_UNSUPPORTED);
 }
 
@@ -335,6 +380,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inference_accepts_and_refuses_as_documented),
         cmocka_unit_test(cross_entropy_takes_integer_labels_only),
+        cmocka_unit_test(embeddings_take_integers_and_fitting_tables),
         cmocka_unit_test(other_types_are_unsupported),
         cmocka_unit_test(names_are_found_again),
         cmocka_unit_test(keys_tell_descs_apart),

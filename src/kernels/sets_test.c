@@ -74,6 +74,15 @@ static struct kernel_desc random_desc(enum op op) {
         par[1] = f32(SHAPE(r + t, c));
         break;
     }
+    case OP_EMBED: { /* tables smaller than some ids, too */
+        inputs = (int)draw(1, 2);
+        params = inputs + 1;
+        in[0] = in[1] = (struct tensor_type){DTYPE_I32, SHAPE(b, t)};
+        par[0] = f32(SHAPE(draw(1, 40), c));
+        par[1] = f32(SHAPE(t + draw(0, 3), c));
+        par[2] = f32(SHAPE(draw(1, 3), c));
+        break;
+    }
     case OP_LAYER_NORM: /* rows of few values may have next to no variance, which magnifies rounding
                          */
         in[0] = f32(SHAPE(b, t, c + 8));
@@ -101,6 +110,14 @@ static struct kernel_desc random_desc(enum op op) {
         a.scale = 0.3F;
         break;
     }
+    case OP_MEAN_POOL:
+        in[0] = f32(SHAPE(b, t, c));
+        in[1] = f32(SHAPE(b, t));
+        break;
+    case OP_NORMALISE:
+        in[0] = f32(SHAPE(b, t, c));
+        a.epsilon = 1e-6F;
+        break;
     case OP_SELECT:
         in[0] = f32(SHAPE(b, t, c));
         a.index = draw(0, t - 1);
@@ -175,7 +192,7 @@ static void fill(const struct tensor_type *type, const char *name, int index, vo
     const size_t count = bytes_of(type) / dtype_size(type->dtype);
     if (type->dtype == DTYPE_I32) {
         for (size_t i = 0; i < count; i++) {
-            ((int32_t *)data)[i] = (int32_t)(i % 3) - 1; /* the first is one to be ignored */
+            ((int32_t *)data)[i] = (int32_t)(i * 7 % 23) - 1; /* the first lies outside */
         }
         return;
     }
@@ -435,6 +452,114 @@ static void pack_reports_no_memory(void **state) {
     assert_true(needed > 0);
 }
 
+/* The same op on other rows: a batch or a length that differs. */
+static struct kernel_desc with_other_rows(const struct kernel_desc *desc) {
+    struct tensor_type inputs[OP_MAX_INPUTS];
+    memcpy(inputs, desc->inputs, sizeof inputs);
+    for (int i = 0; i < desc->input_count; i++) {
+        inputs[i].shape.dims[0] += 5;
+    }
+    struct kernel_desc other;
+    assert_int_equal(kernel_describe(desc->op, &desc->attrs, inputs, desc->input_count,
+                                     desc->params, desc->param_count, desc->threads, &other, NULL),
+                     SHOAL_OK);
+    return other;
+}
+
+static struct buffer pack_all(const struct kernel *kernel, const struct kernel_desc *desc) {
+    struct buffer params[OP_MAX_PARAMS];
+    const void *par[OP_MAX_PARAMS] = {NULL};
+    struct kernel_sizes sizes;
+    kernel->ops->sizes(kernel, &sizes);
+    struct buffer packed = buffer_make(sizes.packed_bytes, 0, 0);
+    for (int i = 0; i < desc->param_count; i++) {
+        params[i] = buffer_make(bytes_of(&desc->params[i]), 0, 1);
+        random_normal(random_stream(seed, "weights"), 0, 1.0F, (float *)(void *)params[i].data,
+                      params[i].bytes / sizeof(float));
+        par[i] = params[i].data;
+    }
+    assert_int_equal(kernel->ops->pack(kernel, par, packed.data, NULL), SHOAL_OK);
+    for (int i = 0; i < desc->param_count; i++) {
+        buffer_free(&params[i]);
+    }
+    return packed;
+}
+
+/* What one packs another may run with: the sizes and all bytes are the same. */
+static void kernels_that_pack_alike_write_the_same_bytes(void **state) {
+    (void)state;
+    static const enum op ops[] = {OP_LINEAR, OP_EMBED, OP_LAYER_NORM};
+    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+        int alike = 0;
+        for (int round = 0; round < 60; round++) {
+            const struct kernel_desc desc = random_desc(ops[round % 3]);
+            const struct kernel_desc other = with_other_rows(&desc);
+            if (!(*set)->supports(&desc) || !(*set)->supports(&other)) {
+                continue;
+            }
+            struct kernel *a = create(*set, desc);
+            struct kernel *b = create(*set, other);
+            assert_true((*set)->packs_like(a, a));
+            if ((*set)->packs_like(a, b)) {
+                assert_true((*set)->packs_like(b, a));
+                struct buffer x = pack_all(a, &desc);
+                struct buffer y = pack_all(b, &other);
+                assert_int_equal(x.bytes, y.bytes);
+                assert_memory_equal(x.data, y.data, x.bytes);
+                buffer_free(&x);
+                buffer_free(&y);
+                alike++;
+            }
+            (*set)->destroy(a);
+            (*set)->destroy(b);
+        }
+        print_message("%s: %d of 60 pack alike\n", (*set)->name, alike);
+        assert_true(*set == kernel_set_find("onednn") || alike == 60);
+    }
+}
+
+/* A text of padding alone, in each of its forms, gives numbers. */
+static void attention_over_nothing_is_zero(void **state) {
+    (void)state;
+    const struct op_attrs attrs = {.heads = 2, .scale = 0.2F};
+    const struct tensor_type in[2] = {f32(SHAPE(2, 20, 48)), f32(SHAPE(2, 20))};
+    for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
+        struct kernel_desc desc;
+        struct kernel_sizes sizes;
+        float qkv[2 * 20 * 48], mask[2 * 20], y[2 * 20 * 16];
+        assert_int_equal(kernel_describe(OP_ATTENTION, &attrs, in, 2, NULL, 0, 1, &desc, NULL),
+                         SHOAL_OK);
+        if (!(*set)->supports(&desc)) {
+            continue;
+        }
+        random_normal(random_stream(seed, "qkv"), 0, 1.0F, qkv, sizeof qkv / sizeof *qkv);
+        for (int i = 0; i < 40; i++) { /* the first text has no token, the second one three */
+            mask[i] = i >= 20 && i < 23 ? 0 : -INFINITY;
+        }
+        struct kernel *kernel = create(*set, desc);
+        (*set)->sizes(kernel, &sizes);
+        struct buffer x = buffer_make(sizeof qkv, 0, 0);
+        struct buffer m = buffer_make(sizeof mask, 0, 0);
+        struct buffer out = buffer_make(sizeof y, 0, 0xFF);
+        struct buffer scratch = buffer_make(sizes.scratch_bytes, 0, 0);
+        memcpy(x.data, qkv, sizeof qkv);
+        memcpy(m.data, mask, sizeof mask);
+        const void *inputs[2] = {x.data, m.data};
+        void *outputs[1] = {out.data};
+        assert_int_equal((*set)->run(kernel, NULL, inputs, outputs, scratch.data), SHOAL_OK);
+        memcpy(y, out.data, sizeof y);
+        for (int i = 0; i < 20 * 16; i++) {
+            assert_true(y[i] == 0);
+            assert_true(isfinite(y[20 * 16 + i]) && y[20 * 16 + i] != 0);
+        }
+        (*set)->destroy(kernel);
+        buffer_free(&x);
+        buffer_free(&m);
+        buffer_free(&out);
+        buffer_free(&scratch);
+    }
+}
+
 /* A thread that runs a kernel many times with a scratch of its own. */
 struct runner {
     const struct kernel *kernel;
@@ -536,6 +661,8 @@ int main(void) {
         cmocka_unit_test(create_reports_no_memory),
         cmocka_unit_test(pack_reports_no_memory),
         cmocka_unit_test(create_reports_unsupported),
+        cmocka_unit_test(kernels_that_pack_alike_write_the_same_bytes),
+        cmocka_unit_test(attention_over_nothing_is_zero),
         cmocka_unit_test(two_threads_may_run_a_kernel_with_a_scratch_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

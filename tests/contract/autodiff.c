@@ -96,8 +96,11 @@ static shoal_status backward(struct tape *tape, const struct graph_node *node, g
         return add_gradient(tape, node->inputs[1], dy);
     case OP_CONV2D:
     case OP_TOKENS:
+    case OP_EMBED:
     case OP_LAYER_NORM:
     case OP_ATTENTION:
+    case OP_MEAN_POOL:
+    case OP_NORMALISE:
     case OP_SELECT:
     case OP_MATMUL:
     case OP_SUM_ROWS:

@@ -44,6 +44,8 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
         return is_depthwise(desc) ? &blas_depthwise : &blas_conv2d;
     case OP_TOKENS:
         return &blas_tokens;
+    case OP_EMBED:
+        return &blas_embed;
     case OP_LAYER_NORM:
         return &blas_layer_norm;
     case OP_LINEAR:
@@ -54,6 +56,10 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
         return &blas_add;
     case OP_ACTIVATION:
         return &blas_activation;
+    case OP_MEAN_POOL:
+        return &blas_mean_pool;
+    case OP_NORMALISE:
+        return &blas_normalise;
     case OP_SELECT:
         return &blas_select;
     case OP_MATMUL:
@@ -129,6 +135,13 @@ static bool aliases(const struct kernel *kernel, int input) {
     return (self(kernel)->function->aliases >> input & 1U) != 0;
 }
 
+/* Packing knows the params alone, the engine and its registers' width. */
+static bool packs_like(const struct kernel *kernel, const struct kernel *other) {
+    const struct blas_kernel *a = self(kernel), *b = self(other);
+    return a->function == b->function && a->vector == b->vector &&
+           a->desc.attrs.groups == b->desc.attrs.groups && kernel_same_params(&a->desc, &b->desc);
+}
+
 static void destroy(struct kernel *kernel) {
     mem_free(kernel);
 }
@@ -139,6 +152,7 @@ const struct kernel_ops kernel_blas_ops = {
     .create = create,
     .sizes = sizes,
     .pack = pack,
+    .packs_like = packs_like,
     .run = run,
     .aliases = aliases,
     .destroy = destroy,

@@ -57,6 +57,7 @@ struct blas_kernel {
 extern const struct blas_function blas_linear_vector, blas_linear_cblas;
 extern const struct blas_function blas_conv2d, blas_depthwise, blas_tokens, blas_layer_norm;
 extern const struct blas_function blas_attention, blas_add, blas_activation, blas_select;
+extern const struct blas_function blas_embed, blas_mean_pool, blas_normalise;
 
 /* Bytes of a number of floats, rounded up to a cache line. */
 size_t blas_bytes(int64_t floats);

@@ -233,6 +233,18 @@ static void sizes(const struct kernel *kernel, struct kernel_sizes *out) {
     *out = self(kernel)->sizes;
 }
 
+/* The library chooses a layout by the whole shape: it says whether two are the same. */
+static bool packs_like(const struct kernel *kernel, const struct kernel *other) {
+    const struct onednn_kernel *a = self(kernel), *b = self(other);
+    return kernel_same_params(&a->desc, &b->desc) && a->has_weights == b->has_weights &&
+           a->bias_offset == b->bias_offset && a->sizes.packed_bytes == b->sizes.packed_bytes &&
+           (!a->has_weights ||
+            dnnl_memory_desc_equal(
+                dnnl_primitive_desc_query_md(a->primitives[0].desc, dnnl_query_weights_md, 0),
+                dnnl_primitive_desc_query_md(b->primitives[0].desc, dnnl_query_weights_md, 0)) !=
+                0);
+}
+
 static dnnl_status_t reorder(onednn_view from, const void *source, onednn_view to, void *target) {
     dnnl_primitive_desc_t desc = NULL;
     dnnl_primitive_t primitive = NULL;
@@ -388,6 +400,7 @@ const struct kernel_ops kernel_onednn_ops = {
     .create = create,
     .sizes = sizes,
     .pack = pack,
+    .packs_like = packs_like,
     .run = run,
     .aliases = aliases,
     .destroy = destroy,

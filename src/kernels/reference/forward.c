@@ -97,6 +97,31 @@ void reference_tokens(const struct reference_call *call) {
     }
 }
 
+/* Row `index` of a table [rows,C]. */
+static const float *entry(const float *table, const struct tensor_type *type, int32_t index) {
+    const int64_t most = type->shape.dims[0] - 1;
+    const int64_t row = index < 0 ? 0 : index > most ? most : index;
+    return table + row * type->shape.dims[1];
+}
+
+/* ids [B,T], types [B,T]?, word [V,C], position [P,C], type [S,C]? → y [B,T,C] */
+void reference_embed(const struct reference_call *call) {
+    const struct kernel_desc *desc = call->desc;
+    const int64_t *out = desc->outputs[0].shape.dims;
+    const int32_t *ids = call->inputs[0];
+    const int32_t *types = desc->input_count > 1 ? call->inputs[1] : NULL;
+    float *y = call->outputs[0];
+    for (int64_t i = 0; i < out[0] * out[1]; i++) {
+        const float *word = entry(call->params[0], &desc->params[0], ids[i]);
+        const float *type =
+            types != NULL ? entry(call->params[2], &desc->params[2], types[i]) : NULL;
+        const float *position = call->params[1] + i % out[1] * out[2];
+        for (int64_t c = 0; c < out[2]; c++) {
+            *y++ = (type != NULL ? word[c] + type[c] : word[c]) + position[c];
+        }
+    }
+}
+
 /* x [...,C], gamma [C], beta [C] → y [...,C] */
 void reference_layer_norm(const struct reference_call *call) {
     const int64_t channels = last(&call->desc->inputs[0]);
@@ -159,12 +184,13 @@ static void probabilities(const struct kernel_desc *desc, const float *q, const 
         p[t] = sum * desc->attrs.scale + (mask != NULL ? mask[t] : 0);
         greatest = fmaxf(greatest, p[t]);
     }
+    const bool nothing = isinf(greatest) && greatest < 0; /* every key is masked */
     float total = 0;
     for (int64_t t = 0; t < tokens; t++) {
-        p[t] = expf(p[t] - greatest);
+        p[t] = nothing ? 0 : expf(p[t] - greatest);
         total += p[t];
     }
-    for (int64_t t = 0; t < tokens; t++) {
+    for (int64_t t = 0; t < tokens && !nothing; t++) {
         p[t] /= total;
     }
 }
@@ -212,6 +238,43 @@ void reference_activation(const struct reference_call *call) {
     float *y = call->outputs[0];
     for (int64_t i = 0; i < n; i++) {
         y[i] = reference_activate(call->desc->attrs.activation, x[i]);
+    }
+}
+
+/* x [B,T,C], mask [B,T] → y [B,C] */
+void reference_mean_pool(const struct reference_call *call) {
+    const int64_t *in = call->desc->inputs[0].shape.dims;
+    for (int64_t b = 0; b < in[0]; b++) {
+        const float *x = (const float *)call->inputs[0] + b * in[1] * in[2];
+        const float *mask = (const float *)call->inputs[1] + b * in[1];
+        float *y = (float *)call->outputs[0] + b * in[2];
+        for (int64_t c = 0; c < in[2]; c++) {
+            float sum = 0;
+            float rows = 0;
+            for (int64_t t = 0; t < in[1]; t++) {
+                sum += mask[t] >= 0 ? x[t * in[2] + c] : 0;
+                rows += mask[t] >= 0 ? 1 : 0;
+            }
+            y[c] = rows > 0 ? sum / rows : 0;
+        }
+    }
+}
+
+/* x [...,C] → y [...,C] */
+void reference_normalise(const struct reference_call *call) {
+    const int64_t channels = last(&call->desc->inputs[0]);
+    const int64_t rows = count(&call->desc->inputs[0]) / channels;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = (const float *)call->inputs[0] + r * channels;
+        float *y = (float *)call->outputs[0] + r * channels;
+        double squares = 0;
+        for (int64_t c = 0; c < channels; c++) {
+            squares += (double)x[c] * (double)x[c];
+        }
+        const double norm = fmax(sqrt(squares), (double)call->desc->attrs.epsilon);
+        for (int64_t c = 0; c < channels; c++) {
+            y[c] = (float)((double)x[c] / norm);
+        }
     }
 }
 

@@ -15,11 +15,14 @@ struct reference_kernel {
 static void (*const functions[OP_COUNT])(const struct reference_call *) = {
     [OP_CONV2D] = reference_conv2d,
     [OP_TOKENS] = reference_tokens,
+    [OP_EMBED] = reference_embed,
     [OP_LAYER_NORM] = reference_layer_norm,
     [OP_LINEAR] = reference_linear,
     [OP_ATTENTION] = reference_attention,
     [OP_ADD] = reference_add,
     [OP_ACTIVATION] = reference_activation,
+    [OP_MEAN_POOL] = reference_mean_pool,
+    [OP_NORMALISE] = reference_normalise,
     [OP_SELECT] = reference_select,
     [OP_MATMUL] = reference_matmul,
     [OP_SUM_ROWS] = reference_sum_rows,
@@ -92,6 +95,7 @@ static shoal_status run(const struct kernel *kernel, const void *packed, const v
 static bool aliases(const struct kernel *kernel, int input) {
     switch (self(kernel)->desc.op) {
     case OP_LAYER_NORM: /* a row is read to its end before it is written */
+    case OP_NORMALISE:
     case OP_ADD:
     case OP_ACTIVATION:
     case OP_ACTIVATION_GRAD:
@@ -101,7 +105,9 @@ static bool aliases(const struct kernel *kernel, int input) {
         return input == 1;
     case OP_CONV2D:
     case OP_TOKENS:
+    case OP_EMBED:
     case OP_ATTENTION:
+    case OP_MEAN_POOL:
     case OP_SELECT:
     case OP_MATMUL:
     case OP_SUM_ROWS:
@@ -110,6 +116,10 @@ static bool aliases(const struct kernel *kernel, int input) {
         break;
     }
     return false;
+}
+
+static bool packs_like(const struct kernel *kernel, const struct kernel *other) {
+    return kernel_same_params(&self(kernel)->desc, &self(other)->desc);
 }
 
 static void destroy(struct kernel *kernel) {
@@ -122,6 +132,7 @@ const struct kernel_ops kernel_reference_ops = {
     .create = create,
     .sizes = sizes,
     .pack = pack,
+    .packs_like = packs_like,
     .run = run,
     .aliases = aliases,
     .destroy = destroy,

@@ -19,11 +19,14 @@ struct reference_call {
 
 void reference_conv2d(const struct reference_call *call);
 void reference_tokens(const struct reference_call *call);
+void reference_embed(const struct reference_call *call);
 void reference_layer_norm(const struct reference_call *call);
 void reference_linear(const struct reference_call *call);
 void reference_attention(const struct reference_call *call); /* scratch [T] */
 void reference_add(const struct reference_call *call);
 void reference_activation(const struct reference_call *call);
+void reference_mean_pool(const struct reference_call *call);
+void reference_normalise(const struct reference_call *call);
 void reference_select(const struct reference_call *call);
 
 void reference_matmul(const struct reference_call *call);

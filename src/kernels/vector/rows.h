@@ -127,6 +127,10 @@ static void softmax(float *x, int64_t rows, int64_t n, int64_t stride, float sca
                     const float *mask) {
     for (int64_t r = 0; r < rows; r++, x += stride) {
         const float greatest = scale_row(x, n, scale, mask);
+        if (greatest == -INFINITY) { /* everything is masked */
+            memset(x, 0, (size_t)n * sizeof(float));
+            continue;
+        }
         const float factor = 1.0F / exponentiate_row(x, n, greatest);
         for (int64_t i = 0; i < n; i++) {
             x[i] *= factor;

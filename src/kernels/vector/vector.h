@@ -55,7 +55,8 @@ struct vector_ops {
     /* Rows of n: y = (x − mean)/√(variance + epsilon)·gamma + beta; y may be x. */
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float epsilon,
                        int64_t rows, int64_t n, float *y);
-    /* In place, rows of n lying `stride` apart: softmax(x·scale + mask); mask [n] or NULL. */
+    /* In place, rows of n lying `stride` apart: softmax(x·scale + mask); mask [n] or NULL;
+     * a row of −∞ alone becomes 0. */
     void (*softmax)(float *x, int64_t rows, int64_t n, int64_t stride, float scale,
                     const float *mask);
     void (*activate)(enum activation activation, const float *x, int64_t n, float *y);
