@@ -1,6 +1,7 @@
 #include "models/model.h"
 
 #include "base/assert.h"
+#include "models/bert.h"
 #include "models/vit.h"
 
 #include <inttypes.h>
@@ -98,9 +99,9 @@ static shoal_status check_image(const struct model_config *config, struct shoal_
         return error_set(error, SHOAL_INVALID,
                          "model: distilled needs family deit and at least one label");
     }
-    if (config->pooling != MODEL_POOL_CLS || config->normalise) {
+    if (config->pooling != MODEL_POOL_CLS || config->normalise || config->gamma_beta) {
         return error_set(error, SHOAL_INVALID,
-                         "model: family %s has pooling cls and does not normalise",
+                         "model: family %s has pooling cls, no normalise and no gamma_beta",
                          model_family_name(config->family));
     }
     return SHOAL_OK;
@@ -172,6 +173,22 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
     X("vit-test", VIT, "vit.", false, 32, 3, 4, 64, 32, 8, 10)                      \
     X("deit-test-distilled", DEIT, "deit.", true, 32, 2, 2, 64, 32, 8, 10)
 
+/* name, prefix, hidden, layers, heads, intermediate, words, positions, length, labels, pooling,
+ * normalise */
+#define BERT_LIST(X)                                                                \
+    X("bert-base", "bert.", 768, 12, 12, 3072, 30522, 512, 512, 2, POOLER, false)   \
+    X("bert-large", "bert.", 1024, 24, 16, 4096, 30522, 512, 512, 2, POOLER, false) \
+    /* The smaller ones of Turc et al. 2019. */                                     \
+    X("bert-medium", "bert.", 512, 8, 8, 2048, 30522, 512, 512, 2, POOLER, false)   \
+    X("bert-small", "bert.", 512, 4, 8, 2048, 30522, 512, 512, 2, POOLER, false)    \
+    X("bert-mini", "bert.", 256, 4, 4, 1024, 30522, 512, 512, 2, POOLER, false)     \
+    X("bert-tiny", "bert.", 128, 2, 2, 512, 30522, 512, 512, 2, POOLER, false)      \
+    /* all-MiniLM-L6-v2 and -L12-v2: embeddings of sentences. */                    \
+    X("minilm-l6", "", 384, 6, 12, 1536, 30522, 512, 256, 0, MEAN, true)            \
+    X("minilm-l12", "", 384, 12, 12, 1536, 30522, 512, 128, 0, MEAN, true)          \
+    /* A toy. */                                                                    \
+    X("bert-test", "bert.", 32, 3, 4, 64, 120, 128, 128, 3, POOLER, false)
+
 static const struct model_config builtins[] = {
 #define X(label, kind, start, two, width, depth, head_count, mlp, image, patch, classes) \
     {.family = MODEL_##kind,                                                             \
@@ -191,11 +208,31 @@ static const struct model_config builtins[] = {
      .distilled = two},
     VISION_LIST(X)
 #undef X
+#define X(label, start, width, depth, head_count, mlp, words, rows, longest, classes, pool, unit) \
+    {.family = MODEL_BERT,                                                                        \
+     .name = label,                                                                               \
+     .prefix = start,                                                                             \
+     .hidden = width,                                                                             \
+     .layers = depth,                                                                             \
+     .heads = head_count,                                                                         \
+     .intermediate = mlp,                                                                         \
+     .vocabulary = words,                                                                         \
+     .positions = rows,                                                                           \
+     .types = 2,                                                                                  \
+     .length = longest,                                                                           \
+     .labels = classes,                                                                           \
+     .layer_norm_eps = 1e-12F,                                                                    \
+     .activation = ACTIVATION_GELU_ERF,                                                           \
+     .qkv_bias = true,                                                                            \
+     .pooling = MODEL_POOL_##pool,                                                                \
+     .normalise = unit},
+        BERT_LIST(X)
+#undef X
 };
 
 static const char *const builtin_names[] = {
 #define X(label, ...) label,
-    VISION_LIST(X)
+    VISION_LIST(X) BERT_LIST(X)
 #undef X
         NULL};
 
@@ -204,7 +241,8 @@ const char *const *model_builtin_names(void) {
 }
 
 shoal_status model_builtin(const char *name, struct model_config *out, struct shoal_error *error) {
-    char list[SHOAL_ERROR_TEXT / 2] = "";
+    char list[SHOAL_ERROR_TEXT - 128] =
+        ""; /* beside it: the text and the name that was asked for */
     size_t length = 0;
     for (size_t i = 0; i < sizeof builtins / sizeof builtins[0]; i++) {
         if (strcmp(name, builtins[i].name) == 0) {
@@ -224,10 +262,8 @@ shoal_status model_build(const struct model_config *config, struct graph **out,
     TRY(model_config_check(config, error));
     struct graph *graph = NULL;
     TRY(graph_create(&graph, error));
-    const shoal_status status =
-        config->family == MODEL_BERT
-            ? error_set(error, SHOAL_UNSUPPORTED, "no graph of a bert is built yet")
-            : vit_build(config, graph, error);
+    const shoal_status status = config->family == MODEL_BERT ? bert_build(config, graph, error)
+                                                             : vit_build(config, graph, error);
     if (status != SHOAL_OK) {
         graph_destroy(graph);
         return error_wrap(error, status, "model %s", config->name);

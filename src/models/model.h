@@ -71,8 +71,9 @@ struct model_config {
     float layer_norm_eps;
     enum activation activation; /* of the MLP */
     bool qkv_bias;
-    bool distilled; /* two classifiers, averaged (DeiTForImageClassificationWithTeacher); DEIT only
-                     */
+    bool distilled;  /* two classifiers, averaged (DeiTForImageClassificationWithTeacher); DEIT only
+                      */
+    bool gamma_beta; /* BERT: norms' weights have the names that TensorFlow gave them */
     enum model_pooling pooling; /* BERT: with labels always POOLER; images: always CLS */
     bool normalise;             /* BERT: the embedding is divided by its Euclidean norm */
 };

@@ -36,7 +36,7 @@ static const struct field fields[] = {
     FIELD(labels, FIELD_INTEGER),        FIELD(layer_norm_eps, FIELD_REAL),
     FIELD(activation, FIELD_ACTIVATION), FIELD(qkv_bias, FIELD_BOOL),
     FIELD(distilled, FIELD_BOOL),        FIELD(pooling, FIELD_POOLING),
-    FIELD(normalise, FIELD_BOOL),
+    FIELD(normalise, FIELD_BOOL),        FIELD(gamma_beta, FIELD_BOOL),
 };
 #define FIELD_COUNT (sizeof fields / sizeof fields[0])
 

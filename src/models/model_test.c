@@ -32,6 +32,7 @@ static void expect_equal(const struct model_config *a, const struct model_config
     assert_true(a->vocabulary == b->vocabulary && a->positions == b->positions);
     assert_true(a->types == b->types && a->length == b->length);
     assert_true(a->pooling == b->pooling && a->normalise == b->normalise);
+    assert_true(a->gamma_beta == b->gamma_beta);
 }
 
 static void test_every_builtin_is_sound_and_round_trips(void **state) {
@@ -48,7 +49,7 @@ static void test_every_builtin_is_sound_and_round_trips(void **state) {
         expect_equal(&config, &back);
         mem_free(text);
     }
-    assert_int_equal(count, 11);
+    assert_int_equal(count, 20);
 }
 
 static void test_an_unknown_builtin_lists_the_known(void **state) {
@@ -173,6 +174,9 @@ static void test_text_models_round_trip_and_are_checked(void **state) {
     EXPECT_INVALID(pooling = MODEL_POOLING_COUNT);
     EXPECT_INVALID(normalise = true);
 #undef EXPECT_INVALID
+    config = builtin("vit-test");
+    config.gamma_beta = true;
+    assert_int_equal(model_config_check(&config, NULL), SHOAL_INVALID);
     config = builtin("vit-test");
     config.length = 32;
     assert_int_equal(model_config_check(&config, NULL), SHOAL_INVALID);
