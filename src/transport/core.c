@@ -193,7 +193,8 @@ void core_peer_up(struct core *core, struct core_peer *peer, const struct core_l
     core_enqueue(core, &peer->up, false);
 }
 
-void core_peer_end(struct core *core, struct core_peer *peer, const char *text) {
+void core_peer_end(struct core *core, struct core_peer *peer, enum transport_lost reason,
+                   const char *text) {
     if (peer->state == CORE_GONE) {
         return;
     }
@@ -203,6 +204,7 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *text) 
     device->current = NULL;
     device->ended++;
     if (text != NULL) {
+        peer->lost_reason = reason;
         (void)snprintf(peer->lost_text, sizeof peer->lost_text, "%s", text);
         device->unread++;
         core_enqueue(core, &peer->lost, false);

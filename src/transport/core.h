@@ -46,6 +46,7 @@ struct core_peer {
     struct core_node up, lost, writable;
     bool writable_queued;
     bool silent; /* the owner left it: no event of it any more */
+    enum transport_lost lost_reason;
     char lost_text[CORE_TEXT];
     /* What we may send. */
     uint32_t data_credit, data_limit, control_credit, control_limit;
@@ -114,7 +115,8 @@ void core_peer_up(struct core *core, struct core_peer *peer,
 
 /* [lock] Once per core_peer; later calls do nothing. With text NULL no event is queued (the owner's
  * own doing). */
-void core_peer_end(struct core *core, struct core_peer *peer, const char *text);
+void core_peer_end(struct core *core, struct core_peer *peer, enum transport_lost reason,
+                   const char *text);
 
 /*
  * [lock] May a message of this kind and size be sent? Takes the credit on OK.

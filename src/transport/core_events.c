@@ -96,6 +96,7 @@ static bool present(struct core *core, struct core_node *node, struct transport_
     if (!stale) {
         out->kind = node->kind;
         memcpy(out->peer, peer->device->name, sizeof out->peer);
+        out->reason = peer->lost_reason;
         out->text[0] = '\0';
         out->message = NULL;
         if (node->kind == TRANSPORT_MESSAGE) {

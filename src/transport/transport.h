@@ -60,12 +60,42 @@ enum transport_event_kind {
     TRANSPORT_MESSAGE,   /* message is the caller's: transport_message_free it */
     TRANSPORT_WRITABLE,  /* peer has credit again after a send that answered BUSY */
     TRANSPORT_PEER_UP,   /* HELLO exchanged */
-    TRANSPORT_PEER_LOST, /* reason in text: "closed", "silent for 3.0 s", "left", … */
+    TRANSPORT_PEER_LOST, /* with reason, and text: "closed", "silent for 3.0 s", "left", … */
     TRANSPORT_INTERRUPT, /* interrupt was called, once or more; comes whatever is wanted */
 };
 
+/* Why a peer is lost. The text of the event says it for people. */
+#define TRANSPORT_LOST_LIST(X)                                                                 \
+    /* of a peer that was up */                                                                \
+    X(LEFT, "left")                                                                            \
+    X(CLOSED, "closed")     /* its connection ended without goodbye, or it connected anew */   \
+    X(SILENT, "silent")     /* for lost_after_ns */                                            \
+    X(BREACH, "breach")     /* it broke the protocol */                                        \
+    X(UNLISTED, "unlisted") /* it is no longer on the allow-list here */                       \
+    X(REFUSED, "refused")   /* it says why it does not want us: in the text */                 \
+    X(FAILED, "failed")     /* this side could not go on */                                    \
+    /* of a dial: the further down, the closer it came */                                      \
+    X(UNRESOLVED, "unresolved")   /* the host's name has no address */                         \
+    X(NO_ROUTE, "no route")       /* no network here leads there */                            \
+    X(NO_ANSWER, "no answer")     /* nothing came back: switched off, or a firewall */         \
+    X(NO_LISTENER, "no listener") /* the host is there; nobody listens at the port */          \
+    X(MUTE, "mute")               /* somebody listens, but says nothing before the deadline */ \
+    X(FOREIGN, "foreign")         /* who listens speaks another protocol */                    \
+    X(WRONG_KEY, "wrong key")     /* it broke the handshake off: it has another public key */  \
+    X(REFUSED_KEY, "refused key") /* our key is not on its allow-list */                       \
+    X(VERSION, "version")         /* another format version; the text names both */
+
+enum transport_lost {
+#define X(code, name) TRANSPORT_LOST_##code,
+    TRANSPORT_LOST_LIST(X)
+#undef X
+};
+
+const char *transport_lost_name(enum transport_lost reason);
+
 struct transport_event {
     enum transport_event_kind kind;
+    enum transport_lost reason; /* of PEER_LOST */
     char peer[TRANSPORT_NAME_BYTES];
     char text[128];
     struct transport_message *message;
@@ -102,9 +132,9 @@ struct transport_ops {
     const char *name; /* "inproc", "zmq" */
 
     /*
-     * Returns at once; PEER_UP follows, or PEER_LOST after lost_after_ns at most: a peer that does
-     * not listen yet is tried again until then. Errors: INVALID (own name, address, unknown key
-     * format), BUSY (already connected or connecting), NO_MEMORY.
+     * Returns at once; PEER_UP follows, or PEER_LOST after lost_after_ns at most, saying why: a
+     * peer that does not listen yet is tried again until then. Errors: INVALID (own name, address,
+     * unknown key format), BUSY (already connected or connecting), NO_MEMORY.
      */
     shoal_status (*connect)(struct transport *t, const char *peer, const char *address,
                             const char *public_key, struct shoal_error *error);

@@ -67,8 +67,8 @@ static void join(struct endpoint *a, struct core_peer *in_a, struct endpoint *b,
     core_peer_up(&b->core, in_b, &of_a);
 }
 
-/* Ends both sides; a text of NULL tells that side nothing. The hub is locked. */
-static void part(struct endpoint *a, struct core_peer *in_a, const char *text_a,
+/* Ends both sides; a hears nothing of it. The hub is locked. */
+static void part(struct endpoint *a, struct core_peer *in_a, enum transport_lost reason,
                  const char *text_b) {
     struct core_peer *in_b = counterpart(in_a);
     if (in_b != NULL) {
@@ -76,10 +76,10 @@ static void part(struct endpoint *a, struct core_peer *in_a, const char *text_a,
         ASSERT(b != NULL);
         in_a->link = NULL;
         in_b->link = NULL;
-        core_peer_end(&b->core, in_b, text_b);
+        core_peer_end(&b->core, in_b, reason, text_b);
         core_peer_drop(in_b);
     }
-    core_peer_end(&a->core, in_a, text_a);
+    core_peer_end(&a->core, in_a, reason, NULL);
     if (in_b != NULL) {
         core_peer_drop(in_a);
     }
@@ -110,7 +110,7 @@ static bool try_join(struct endpoint *e, struct core_peer *peer) {
         core_session_check(&other->core, e->own_name, &error) != SHOAL_OK) {
         char text[CORE_TEXT];
         (void)snprintf(text, sizeof text, "refused us: %.100s", error.text);
-        core_peer_end(&e->core, peer, text);
+        core_peer_end(&e->core, peer, TRANSPORT_LOST_REFUSED, text);
         return true;
     }
     if (theirs != NULL) { /* it dials us too, and has waited for this endpoint */
@@ -156,7 +156,7 @@ static shoal_status inproc_disconnect(struct transport *t, const char *name,
     struct core_peer *peer = device != NULL ? device->current : NULL;
     if (peer != NULL) {
         remove_dial(e, peer);
-        part(e, peer, NULL, "left");
+        part(e, peer, TRANSPORT_LOST_LEFT, "left");
     }
     (void)pthread_mutex_unlock(&e->hub->mutex);
     return peer != NULL ? SHOAL_OK : error_set(error, SHOAL_PEER_LOST, "%s is not connected", name);
@@ -226,7 +226,7 @@ static uint64_t expire_dials(struct endpoint *e) {
             (void)snprintf(text, sizeof text, "no endpoint of that name within %.1f s",
                            (double)e->core.lost_after_ns * 1e-9);
             remove_dial(e, peer);
-            core_peer_end(&e->core, peer, text);
+            core_peer_end(&e->core, peer, TRANSPORT_LOST_NO_LISTENER, text);
         } else if (dial->deadline_ns < earliest) {
             earliest = dial->deadline_ns;
         }
@@ -283,18 +283,18 @@ static const char *inproc_address(const struct transport *t) {
     return NULL;
 }
 
-static void end(struct endpoint *e, const char *text) {
+static void end(struct endpoint *e, enum transport_lost reason) {
     struct inproc_hub *hub = e->hub;
     (void)pthread_mutex_lock(&hub->mutex);
     while (e->dials != NULL) {
         struct core_peer *peer = e->dials->peer;
         remove_dial(e, peer);
-        core_peer_end(&e->core, peer, NULL);
+        core_peer_end(&e->core, peer, TRANSPORT_LOST_LEFT, NULL);
     }
     for (struct core_device *device = e->core.devices, *after; device != NULL; device = after) {
         after = device->next; /* a session's goes with its end */
         if (device->current != NULL) {
-            part(e, device->current, NULL, text);
+            part(e, device->current, reason, transport_lost_name(reason));
         }
     }
     struct endpoint **at = &hub->endpoints;
@@ -309,11 +309,11 @@ static void end(struct endpoint *e, const char *text) {
 }
 
 static void inproc_destroy(struct transport *t) {
-    end(endpoint_of(t), "left");
+    end(endpoint_of(t), TRANSPORT_LOST_LEFT);
 }
 
 void inproc_vanish(struct transport *t) {
-    end(endpoint_of(t), "closed");
+    end(endpoint_of(t), TRANSPORT_LOST_CLOSED);
 }
 
 static const struct transport_ops inproc_ops = {

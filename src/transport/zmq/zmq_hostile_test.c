@@ -166,6 +166,7 @@ static void test_unknown_client_key_is_denied(void **state) {
             SHOAL_OK);
         const struct transport_event event = expect_event(stranger, WANT_ALL, TRANSPORT_PEER_LOST);
         assert_non_null(strstr(event.text, "allow-list"));
+        assert_int_equal(event.reason, TRANSPORT_LOST_REFUSED_KEY);
         await_refused(&siege, i);
         exchange(&siege);
     }
@@ -187,7 +188,8 @@ static void test_wrong_server_key_is_noticed_by_the_dialler(void **state) {
                                            other.public_key, NULL),
                      SHOAL_OK);
     const struct transport_event event = expect_event(dialler, WANT_ALL, TRANSPORT_PEER_LOST);
-    assert_non_null(strstr(event.text, "handshake"));
+    assert_non_null(strstr(event.text, "another key"));
+    assert_int_equal(event.reason, TRANSPORT_LOST_WRONG_KEY);
     dialler->ops->destroy(dialler);
     await_refused(&siege, 1);
     siege_close(&siege);
@@ -367,6 +369,7 @@ static void test_dialling_a_device_of_another_version_names_both(void **state) {
     (void)zmq_send(server, id, (size_t)id_bytes, ZMQ_SNDMORE);
     (void)zmq_send(server, span, WIRE_HELLO_MESSAGE_BYTES, 0);
     const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_int_equal(event.reason, TRANSPORT_LOST_VERSION);
     assert_non_null(strstr(event.text, "version 9"));
     assert_non_null(strstr(event.text, "version 2"));
     (void)zmq_close(server);
@@ -506,6 +509,7 @@ static void test_devices_that_break_the_protocol_are_lost(void **state) {
             strstr(event.text, cases[i].words) == NULL) {
             fail_msg("case %zu: \"%s\"", i, event.text);
         }
+        assert_int_equal(event.reason, TRANSPORT_LOST_BREACH);
         raw_expect_bye(&raw, cases[i].words);
         assert_true(refused(siege.victim) == before + 1);
         raw_close(&raw);
@@ -527,6 +531,7 @@ static void test_a_device_started_again_replaces_itself(void **state) {
     raw_send(&second, span, WIRE_HELLO_MESSAGE_BYTES, 0);
     const struct transport_event event = expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
     assert_string_equal(event.text, "connected anew");
+    assert_int_equal(event.reason, TRANSPORT_LOST_CLOSED);
     (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_UP);
     raw_close(&first);
     raw_close(&second);

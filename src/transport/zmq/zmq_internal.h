@@ -11,6 +11,7 @@
 #include "transport/zmq/zmq_transport.h"
 #include "wire/hello.h"
 
+#include <netdb.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <zmq.h>
@@ -46,7 +47,25 @@ enum link_state {
     LINK_DEAD,    /* libzmq may still hold messages of it */
 };
 
-enum bye_reason { BYE_LEFT, BYE_REFUSED, BYE_CROSSED }; /* in the header's items */
+enum bye_reason { BYE_LEFT, BYE_REFUSED, BYE_CROSSED, BYE_UNLISTED }; /* in the header's items */
+
+#define RESOLVED_MAX 4    /* addresses of one name that are tried */
+#define RESOLVED_BYTES 96 /* tcp://[…%interface]:65535 */
+
+struct host_port {
+    char host[200], port[6];
+};
+
+/* A host's name being looked up. The link and the thread that looks hold it. */
+struct resolution {
+    atomic_uint references;
+    atomic_bool done; /* what follows is there, and stays */
+    int wake_fd;
+    struct host_port at;
+    int failure;
+    size_t count;
+    char addresses[RESOLVED_MAX][RESOLVED_BYTES];
+};
 
 struct link { /* one connection */
     struct link *next;
@@ -63,6 +82,13 @@ struct link { /* one connection */
     void *socket, *monitor;
     uint64_t redial_ns; /* 0: no dial is due */
     uint64_t redial_pause_ns;
+    struct resolution *resolution; /* NULL: the address is numeric */
+    const char *target;            /* what is dialled now */
+    unsigned attempts;             /* so far */
+    uint64_t attempt_until_ns;     /* when libzmq gives this one up */
+    bool reached;                  /* this attempt: somebody accepted the connection */
+    bool denied;                   /* the last one: nobody listens, or no route */
+    unsigned broken;               /* handshakes that the other side broke off */
     /* Accepted: */
     uint8_t id[255];
     size_t id_bytes;
@@ -159,6 +185,14 @@ const struct zmq_allowed *auth_find_key(const struct allow_list *list, const cha
 bool auth_key_is_sound(const char *text);
 bool auth_serve(struct endpoint *e); /* answers one ZAP request; false: there was none */
 
+/* zmq_resolve.c */
+bool resolve_split(const char *address, struct host_port *out); /* false: not tcp://HOST:PORT */
+bool resolve_is_needed(const char *address);
+struct resolution *resolve_start(const char *address, int wake_fd); /* NULL: no memory, no thread */
+void resolve_drop(struct resolution *resolution);
+const char *resolve_failure(const struct resolution *resolution);
+bool resolve_has_route(const char *address); /* numeric */
+
 /* zmq_cpu.c: libzmq's own threads. */
 int cpu_next_prefix(void);
 size_t cpu_find_threads(int prefix, pid_t *out, size_t capacity);
@@ -177,12 +211,15 @@ void link_free(struct link *link);
 void link_dial(struct link *link, uint64_t now);
 void link_wait(
     struct link *link); /* our dial gave way: the peer's should come before the deadline */
+void link_resolved(struct link *link, uint64_t now); /* a name has been looked up */
+/* A dial's deadline has come. */
+void link_give_up(struct link *link);
 void link_hello(struct link *link);
 /* The connection is over; a text is told the owner. The link may still have to say BYE: then it is
  * LINK_CLOSING. */
-void link_end(struct link *link, const char *text);
-void link_end_with_bye(struct link *link, const char *text, enum bye_reason reason,
-                       const char *told_peer);
+void link_end(struct link *link, enum transport_lost reason, const char *text);
+void link_end_with_bye(struct link *link, enum transport_lost reason, const char *text,
+                       enum bye_reason bye, const char *told_peer);
 void link_kill(struct link *link);     /* sockets too; becomes LINK_DEAD */
 void link_shutdown(struct link *link); /* an accepted connection's TCP socket */
 bool link_fd_is_open(const struct link *link);

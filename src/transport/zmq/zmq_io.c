@@ -18,6 +18,8 @@
 #define SUSPICION_NS (2 * CLOCK_MS) /* between looks whether a descriptor is closed */
 #define SUSPICION_LOOKS 200
 #define STALL_NS (500 * CLOCK_MS) /* this thread itself did not run: peers get as much longer */
+#define MAX_BROKEN 3
+#define BROKEN_PAUSE_NS (100 * CLOCK_MS)
 #define ROUTER_BATCH 256
 #define DEALER_BATCH 64
 #define ZAP_BATCH 64
@@ -64,8 +66,8 @@ static void check_allowed(struct endpoint *e, struct link *link) {
     const bool over = !on_list && (!link->dialled || link->listed);
     link->listed = on_list;
     if (over) {
-        link_end_with_bye(link, "no longer on the allow-list", BYE_REFUSED,
-                          "no longer on the allow-list");
+        link_end_with_bye(link, TRANSPORT_LOST_UNLISTED, "no longer on the allow-list",
+                          BYE_UNLISTED, "our key is no longer on its allow-list");
     }
 }
 
@@ -173,25 +175,51 @@ static void look_at_suspects(struct endpoint *e) {
             link->suspicion--;
             if (!link_fd_is_open(link)) {
                 link->suspicion = 0;
-                link_end(link, "closed");
+                link_end(link, TRANSPORT_LOST_CLOSED, "closed");
             }
         }
     }
 }
 
-static const char *dial_failure(uint16_t event, bool *again) {
-    *again = false;
+/* The other side broke the handshake off, as it does when it cannot read what was encrypted for
+ * another key. A listener that is busy or restarts does so too, therefore not at the first time. */
+static void on_broken_handshake(struct link *link, uint64_t now) {
+    if (++link->broken < MAX_BROKEN) {
+        link->redial_ns = now + BROKEN_PAUSE_NS;
+    } else {
+        link_give_up(link);
+    }
+}
+
+static void on_dial_event(struct link *link, uint16_t event, uint32_t value, uint64_t now) {
+    if (link->redial_ns != 0) {
+        return; /* this attempt is over already */
+    }
     switch (event) {
+    case ZMQ_EVENT_CONNECTED:
+        link->reached = true;
+        break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
-        return "refused us: our key is not on its allow-list";
+        if (value == 300) { /* "later" */
+            on_broken_handshake(link, now);
+        } else {
+            link_end(link, TRANSPORT_LOST_REFUSED_KEY,
+                     "refused us: our key is not on its allow-list");
+        }
+        break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        return "the handshake failed: it speaks another protocol";
+        link_end(link, TRANSPORT_LOST_FOREIGN,
+                 "the handshake failed: what listens there speaks another protocol");
+        break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
     case ZMQ_EVENT_DISCONNECTED:
-        return "the handshake failed: it has another key than we were told, or went away";
+        on_broken_handshake(link, now);
+        break;
     default:
-        *again = true; /* nobody listens there yet */
-        return NULL;
+        link->denied = now + 5 * CLOCK_MS < link->attempt_until_ns; /* otherwise it took too long */
+        link->broken = 0;
+        link->redial_ns = now + link->redial_pause_ns;
+        break;
     }
 }
 
@@ -199,23 +227,15 @@ static void read_link_monitor(struct link *link, uint64_t now) {
     uint16_t event;
     uint32_t value;
     while (link->monitor != NULL && monitor_read(link->monitor, &event, &value)) {
-        if (link->state == LINK_DIALLING) {
-            while (receive_dealer(link, now)) { /* a BYE may say more */
+        if (event == ZMQ_EVENT_DISCONNECTED || link->state == LINK_DIALLING) {
+            while (receive_dealer(link, now)) { /* what it sent before counts; a BYE may say more */
             }
         }
         if (link->state == LINK_DIALLING) {
-            bool again;
-            const char *text = dial_failure(event, &again);
-            if (!again) {
-                link_end(link, text);
-            } else if (link->redial_ns == 0) {
-                link->redial_ns = now + link->redial_pause_ns;
-            }
+            on_dial_event(link, event, value, now);
         } else if (event == ZMQ_EVENT_DISCONNECTED &&
                    (link->state == LINK_UP || link->state == LINK_LEAVING)) {
-            while (receive_dealer(link, now)) { /* what it sent before counts */
-            }
-            link_end(link, "closed");
+            link_end(link, TRANSPORT_LOST_CLOSED, "closed");
         }
     }
 }
@@ -230,26 +250,27 @@ static uint64_t ping_interval(const struct endpoint *e) {
 static void run_timers(struct link *link, uint64_t now) {
     const struct endpoint *e = link->endpoint;
     char text[CORE_TEXT];
-    const double lost_after_s = (double)e->core.lost_after_ns * 1e-9;
     switch (link->state) {
     case LINK_DIALLING:
         if (now >= link->deadline_ns) {
-            (void)snprintf(text, sizeof text, "no answer from %.60s within %.1f s", link->address,
-                           lost_after_s);
-            link_end(link, text);
+            link_give_up(link);
+        } else if (link->target == NULL) {
+            link_resolved(link, now);
         } else if (link->redial_ns != 0 && now >= link->redial_ns) {
             link_dial(link, now);
         }
         break;
     case LINK_WAITING:
         if (now >= link->deadline_ns) {
-            link_end(link, "it was to connect from its side, and did not");
+            link_end(link, TRANSPORT_LOST_NO_ANSWER,
+                     "it was to connect from its side, and did not");
         }
         break;
     case LINK_UP:
         if (now > link->heard_ns && now - link->heard_ns >= e->core.lost_after_ns) {
-            (void)snprintf(text, sizeof text, "silent for %.1f s", lost_after_s);
-            link_end(link, text);
+            (void)snprintf(text, sizeof text, "silent for %.1f s",
+                           (double)e->core.lost_after_ns * 1e-9);
+            link_end(link, TRANSPORT_LOST_SILENT, text);
         } else if (now >= link->heard_ns + ping_interval(e) &&
                    now >= link->pinged_ns + ping_interval(e)) {
             link_ping(link, now);
@@ -466,7 +487,8 @@ void *io_main(void *endpoint) {
             link->fd = -1; /* not shut down: its BYE is still on the way */
         }
         if (link->state != LINK_DEAD) {
-            link_end(link, orderly || vanishing ? NULL : "this endpoint failed");
+            link_end(link, TRANSPORT_LOST_FAILED,
+                     orderly || vanishing ? NULL : "this endpoint failed");
         }
     }
     int linger_ms = 0;

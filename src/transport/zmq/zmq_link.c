@@ -14,6 +14,7 @@
 
 #define FIRST_PAUSE_NS (20 * CLOCK_MS)
 #define LONGEST_PAUSE_NS (500 * CLOCK_MS)
+#define SHORT_TIMEOUT_MS UINT64_C(250) /* of the first attempt to connect; doubled up to 2 s */
 
 enum sent {
     SENT,
@@ -37,6 +38,7 @@ struct link *link_new(struct endpoint *e, const char *name) {
 }
 
 void link_free(struct link *link) {
+    resolve_drop(link->resolution);
     mem_free(link->address);
     mem_free(link);
 }
@@ -257,7 +259,7 @@ void link_pump(struct link *link, uint64_t now) {
         (void)pthread_mutex_unlock(&link->endpoint->mutex);
     }
     if (status == SENT_NEVER) {
-        link_end(link, "closed");
+        link_end(link, TRANSPORT_LOST_CLOSED, "closed");
     } else if (status == SENT_LATER) {
         link->stalled = true;
     } else if (link->state == LINK_LEAVING && link->sending == NULL) {
@@ -304,14 +306,27 @@ static bool set_int(void *socket, int option, int value) {
     return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
 }
 
+/*
+ * Until another attempt: the next address of several; and a listener under attack drops nine of ten
+ * calls, so that a new one has a better chance than the kernel's patience with the old.
+ */
+static int connect_timeout_ms(const struct link *link) {
+    const uint64_t whole_ms = link->endpoint->core.lost_after_ns / CLOCK_MS;
+    uint64_t ms = SHORT_TIMEOUT_MS << (link->attempts < 3 ? link->attempts : 3);
+    ms = ms < whole_ms ? ms : whole_ms;
+    return ms > 0 ? (int)ms : 1;
+}
+
 static bool prepare_dealer(const struct link *link, void *dealer) {
     const struct endpoint *e = link->endpoint;
     const int64_t frame_limit = (int64_t)(FRAGMENT_BYTES + CURVE_OVERHEAD);
     return set_int(dealer, ZMQ_LINGER, 0) && set_int(dealer, ZMQ_RECONNECT_IVL, -1) &&
            set_int(dealer, ZMQ_SNDBUF, SEND_BUFFER_BYTES) && set_int(dealer, ZMQ_SNDHWM, 1024) &&
            set_int(dealer, ZMQ_RCVHWM, 64) &&
-           set_int(dealer, ZMQ_HANDSHAKE_IVL, (int)(e->core.lost_after_ns / CLOCK_MS) + 1) &&
-           set_int(dealer, ZMQ_IPV6, strchr(link->address, '[') != NULL) &&
+           set_int(dealer, ZMQ_HANDSHAKE_IVL,
+                   (int)((e->core.lost_after_ns + CLOCK_SECOND) / CLOCK_MS)) &&
+           set_int(dealer, ZMQ_IPV6, strchr(link->target, '[') != NULL) &&
+           set_int(dealer, ZMQ_CONNECT_TIMEOUT, connect_timeout_ms(link)) &&
            zmq_setsockopt(dealer, ZMQ_MAXMSGSIZE, &frame_limit, sizeof frame_limit) == 0 &&
            zmq_setsockopt(dealer, ZMQ_CURVE_SERVERKEY, link->key, ZMQ_KEY_TEXT) == 0 &&
            zmq_setsockopt(dealer, ZMQ_CURVE_PUBLICKEY, e->keys.public_key, ZMQ_KEY_TEXT) == 0 &&
@@ -321,8 +336,9 @@ static bool prepare_dealer(const struct link *link, void *dealer) {
 static bool watch_dealer(struct link *link) {
     char address[64];
     (void)snprintf(address, sizeof address, "inproc://shoal.monitor.%p", link->socket);
-    const int events = ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+    const int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CLOSED | ZMQ_EVENT_DISCONNECTED |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
     link->monitor = zmq_socket(link->endpoint->context, ZMQ_PAIR);
     return link->monitor != NULL && set_int(link->monitor, ZMQ_LINGER, 0) &&
            zmq_socket_monitor(link->socket, address, events) == 0 &&
@@ -341,21 +357,91 @@ static void close_sockets(struct link *link) {
     }
 }
 
+/* The first or the next address to try; false: it is not known yet, or the dial is over. */
+static bool choose_target(struct link *link) {
+    if (!resolve_is_needed(link->address)) {
+        link->target = link->address;
+        return true;
+    }
+    if (link->resolution == NULL) {
+        link->resolution = resolve_start(link->address, link->endpoint->wake_fd);
+        if (link->resolution == NULL) {
+            link_end(link, TRANSPORT_LOST_FAILED, "no thread or memory to look its name up");
+        }
+        return false;
+    }
+    link->target = link->resolution->addresses[link->attempts % link->resolution->count];
+    return true;
+}
+
+void link_resolved(struct link *link, uint64_t now) {
+    const struct resolution *resolution = link->resolution;
+    if (resolution == NULL || !atomic_load(&resolution->done)) {
+        return;
+    }
+    if (resolution->count == 0) {
+        char text[CORE_TEXT];
+        (void)snprintf(text, sizeof text, "the name \"%.50s\" was not found: %.40s",
+                       resolution->at.host, resolve_failure(resolution));
+        link_end(link, TRANSPORT_LOST_UNRESOLVED, text);
+        return;
+    }
+    link_dial(link, now);
+}
+
+/* What the last attempt knows. */
+void link_give_up(struct link *link) {
+    char text[CORE_TEXT];
+    const double seconds = (double)link->endpoint->core.lost_after_ns * 1e-9;
+    const char *at = link->target != NULL ? link->target : link->address;
+    enum transport_lost reason;
+    if (link->target == NULL) {
+        reason = TRANSPORT_LOST_UNRESOLVED;
+        (void)snprintf(text, sizeof text, "the name in %.60s was not resolved within %.1f s", at,
+                       seconds);
+    } else if (link->broken > 0) {
+        reason = TRANSPORT_LOST_WRONG_KEY;
+        (void)snprintf(text, sizeof text,
+                       "broke the handshake off: %.50s has another key than we were told", at);
+    } else if (link->reached) {
+        reason = TRANSPORT_LOST_MUTE;
+        (void)snprintf(text, sizeof text,
+                       "%.60s accepts connections but did not answer within %.1f s", at, seconds);
+    } else if (link->denied && !resolve_has_route(at)) {
+        reason = TRANSPORT_LOST_NO_ROUTE;
+        (void)snprintf(text, sizeof text, "no network leads to %.60s", at);
+    } else if (link->denied) {
+        reason = TRANSPORT_LOST_NO_LISTENER;
+        (void)snprintf(text, sizeof text, "nobody listens at %.60s", at);
+    } else {
+        reason = TRANSPORT_LOST_NO_ANSWER;
+        (void)snprintf(text, sizeof text, "no answer from %.60s within %.1f s", at, seconds);
+    }
+    link_end(link, reason, text);
+}
+
 void link_dial(struct link *link, uint64_t now) {
     close_sockets(link);
+    if (!choose_target(link)) {
+        link->redial_ns = 0;
+        return;
+    }
+    link->attempt_until_ns = now + (uint64_t)connect_timeout_ms(link) * CLOCK_MS;
     link->redial_ns = now + link->redial_pause_ns; /* should this attempt fail */
     link->redial_pause_ns =
         link->redial_pause_ns * 2 < LONGEST_PAUSE_NS ? link->redial_pause_ns * 2 : LONGEST_PAUSE_NS;
     link->socket = zmq_socket(link->endpoint->context, ZMQ_DEALER);
     if (link->socket == NULL || !prepare_dealer(link, link->socket) || !watch_dealer(link) ||
-        zmq_connect(link->socket, link->address) != 0) {
+        zmq_connect(link->socket, link->target) != 0) {
         char text[CORE_TEXT];
-        (void)snprintf(text, sizeof text, "cannot dial %.60s: %s", link->address,
+        (void)snprintf(text, sizeof text, "cannot dial %.60s: %s", link->target,
                        zmq_strerror(errno));
-        link_end(link, text);
+        link_end(link, TRANSPORT_LOST_FAILED, text);
         return;
     }
     link->redial_ns = 0;
+    link->attempts++;
+    link->reached = link->denied = false;
     link_hello(link);
 }
 
@@ -389,12 +475,12 @@ void link_shutdown(struct link *link) {
 
 /* Takes the link from the core: the owner hears the text (unless NULL), what was to be sent is
  * dropped. */
-static void detach(struct link *link, const char *text) {
+static void detach(struct link *link, enum transport_lost reason, const char *text) {
     struct endpoint *e = link->endpoint;
     (void)pthread_mutex_lock(&e->mutex);
     if (link->peer != NULL) {
         link->peer->link = NULL;
-        core_peer_end(&e->core, link->peer, text);
+        core_peer_end(&e->core, link->peer, reason, text);
         core_peer_drop(link->peer);
         link->peer = NULL;
     }
@@ -424,32 +510,33 @@ static void detach(struct link *link, const char *text) {
 }
 
 void link_kill(struct link *link) {
-    detach(link, NULL);
+    detach(link, TRANSPORT_LOST_LEFT, NULL);
     link_shutdown(link);
     close_sockets(link);
     link->state = LINK_DEAD;
 }
 
-void link_end(struct link *link, const char *text) {
+void link_end(struct link *link, enum transport_lost reason, const char *text) {
     if (link->state == LINK_DEAD) {
         return;
     }
     if (link->peer != NULL && text != NULL) {
         log_info("%s is lost: %s", link->name, text);
     }
-    detach(link, text);
+    detach(link, reason, text);
     link_kill(link);
 }
 
-void link_end_with_bye(struct link *link, const char *text, enum bye_reason reason,
-                       const char *told_peer) {
+void link_end_with_bye(struct link *link, enum transport_lost reason, const char *text,
+                       enum bye_reason bye_reason, const char *told_peer) {
     if (link->state == LINK_DEAD || link->state == LINK_CLOSING) {
         return;
     }
-    const struct wire_header bye = {
-        .kind = WIRE_BYE, .items = reason, .text_bytes = (uint32_t)strnlen(told_peer, CORE_TEXT)};
+    const struct wire_header bye = {.kind = WIRE_BYE,
+                                    .items = bye_reason,
+                                    .text_bytes = (uint32_t)strnlen(told_peer, CORE_TEXT)};
     (void)send_header(link, &bye, told_peer);
-    detach(link, text);
+    detach(link, reason, text);
     link->state = LINK_CLOSING;
     link->deadline_ns = platform_now_ns() + FLUSH_NS;
     if (link->dialled) {

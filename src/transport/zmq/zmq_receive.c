@@ -20,8 +20,11 @@ struct arrival { /* one libzmq message without its envelope */
 static void violate(struct link *link, enum refusal why, const char *text) {
     io_refuse(link->endpoint, why, link->name, text);
     char lost[CORE_TEXT];
-    (void)snprintf(lost, sizeof lost, "broke the protocol: %.90s", text);
-    link_end_with_bye(link, lost, BYE_REFUSED, text);
+    const bool version = why == REFUSED_VERSION && link->state == LINK_DIALLING;
+    (void)snprintf(lost, sizeof lost, "%s: %.90s",
+                   version ? "speaks another version" : "broke the protocol", text);
+    link_end_with_bye(link, version ? TRANSPORT_LOST_VERSION : TRANSPORT_LOST_BREACH, lost,
+                      BYE_REFUSED, text);
 }
 
 /* ---- HELLO ---- */
@@ -73,7 +76,7 @@ static void hello_of_dialled(struct link *link, const struct wire_message *messa
 
 /* Says BYE on a connection that never came up. */
 static void turn_away(struct link *link, enum bye_reason reason, const char *text) {
-    link_end_with_bye(link, NULL, reason, text);
+    link_end_with_bye(link, TRANSPORT_LOST_REFUSED, NULL, reason, text);
 }
 
 enum meeting { MEET_NEW, MEET_AGAIN, MEET_TAKE_OVER, MEET_GIVE_WAY, MEET_BUSY };
@@ -140,7 +143,7 @@ static void hello_of_accepted(struct link *link, const struct wire_message *mess
         return;
     }
     if (meeting == MEET_AGAIN) {
-        link_end(old, "connected anew");
+        link_end(old, TRANSPORT_LOST_CLOSED, "connected anew");
     }
     if (meeting == MEET_TAKE_OVER) {
         link_kill(old);
@@ -173,7 +176,17 @@ static void on_bye(struct link *link, const struct wire_message *message) {
         link_wait(link); /* until the dial's deadline */
         return;
     }
-    link_end(link, message->header.items == BYE_LEFT ? "left" : text);
+    switch (message->header.items) {
+    case BYE_LEFT:
+        link_end(link, TRANSPORT_LOST_LEFT, "left");
+        break;
+    case BYE_UNLISTED:
+        link_end(link, TRANSPORT_LOST_REFUSED_KEY, text);
+        break;
+    default:
+        link_end(link, TRANSPORT_LOST_REFUSED, text);
+        break;
+    }
 }
 
 static void on_credit(struct link *link, const struct wire_message *message) {
@@ -205,7 +218,8 @@ static void deliver(struct link *link, struct message *message, enum wire_kind k
 
 static void out_of_memory(struct link *link, size_t size) {
     log_error("no memory for a message of %zu bytes from %s", size, link->name);
-    link_end_with_bye(link, "no memory here for its message", BYE_REFUSED, "out of memory");
+    link_end_with_bye(link, TRANSPORT_LOST_FAILED, "no memory here for its message", BYE_REFUSED,
+                      "out of memory");
 }
 
 static void on_own_kind(struct link *link, const struct wire_message *message, uint64_t now) {
@@ -446,7 +460,7 @@ static void on_first(struct endpoint *e, const void *id, size_t id_bytes, const 
                             : error_set(&error, SHOAL_CORRUPT, "a fragment before HELLO");
     if (entry == NULL) {
         io_refuse(e, REFUSED_NOT_ALLOWED, user, "no longer on the allow-list");
-        turn_away(link, BYE_REFUSED, "no longer on the allow-list");
+        turn_away(link, BYE_UNLISTED, "our key is no longer on its allow-list");
     } else if (status != SHOAL_OK) {
         io_refuse(e, status == SHOAL_VERSION ? REFUSED_VERSION : REFUSED_MALFORMED, user,
                   error.text);

@@ -7,10 +7,13 @@
 #include "platform/clock.h"
 #include "platform/process.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 /* ---- creation ---- */
 
@@ -81,6 +84,16 @@ static void test_connect_invalid(void **state) {
     } cases[] = {
         {"device-1", address, "no key"},
         {"device-1", "udp://127.0.0.1:9", key},
+        {"device-1", "tcp://127.0.0.1", key},
+        {"device-1", "tcp://:9", key},
+        {"device-1", "tcp://host:", key},
+        {"device-1", "tcp://host:0", key},
+        {"device-1", "tcp://host:65536", key},
+        {"device-1", "tcp://host:1234567", key},
+        {"device-1", "tcp://host:12a", key},
+        {"device-1", "tcp://::1:9", key}, /* IPv6 in brackets */
+        {"device-1", "tcp://[]:9", key},
+        {"a#b", address, key},
         {"device-1", NULL, key},
         {"device-0", address, key},
         {"", address, key},
@@ -125,6 +138,7 @@ static void test_allow_list_replaced(void **state) {
         const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
         assert_non_null(strstr(event.text, "allow-list"));
         assert_string_not_equal(event.peer, "device-2");
+        assert_int_equal(event.reason, TRANSPORT_LOST_UNLISTED);
     }
     struct transport_event event = expect_event(cluster.devices[1], WANT_ALL, TRANSPORT_PEER_LOST);
     assert_non_null(strstr(event.text, "allow-list"));
@@ -145,6 +159,156 @@ static void test_allow_list_replaced(void **state) {
     assert_string_equal(event.peer, "newcomer");
     newcomer->ops->destroy(newcomer);
     cluster_close(&cluster);
+}
+
+static void test_allow_list_ends_sessions_too(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    const struct shared *shared = cluster.shared;
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    struct transport *sessions[3]; /* two of device-1, one of device-2 */
+    char kept[TRANSPORT_NAME_BYTES] = "";
+    for (int i = 0; i < 3; i++) {
+        const int index = i < 2 ? 1 : 2;
+        const struct transport_options options = {
+            .name = "command", .session = true, .lost_after_ns = PATIENCE};
+        assert_int_equal(fixture_tcp.create(cluster.shared, index, &options, &sessions[i], NULL),
+                         SHOAL_OK);
+        assert_int_equal(fixture_tcp.connect(cluster.shared, sessions[i], index, 0, NULL),
+                         SHOAL_OK);
+        (void)expect_event(sessions[i], WANT_ALL, TRANSPORT_PEER_UP);
+        const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+        memcpy(kept, event.peer, sizeof kept);
+    }
+    assert_int_equal(strncmp(kept, "device-2#", 9), 0);
+    assert_string_equal(t->ops->name_of_key(t, shared->keys[1].public_key), "device-1");
+    assert_int_equal(zmq_transport_allow(t, &shared->allowed[2], 1, NULL), SHOAL_OK);
+    assert_null(t->ops->name_of_key(t, shared->keys[1].public_key));
+    assert_string_equal(t->ops->name_of_key(t, shared->keys[2].public_key), "device-2");
+    assert_null(t->ops->name_of_key(t, "no key at all"));
+    for (int i = 0; i < 2; i++) {
+        struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_int_equal(strncmp(event.peer, "device-1#", 9), 0);
+        assert_int_equal(event.reason, TRANSPORT_LOST_UNLISTED);
+        event = expect_event(sessions[i], WANT_ALL, TRANSPORT_PEER_LOST);
+        assert_int_equal(event.reason, TRANSPORT_LOST_REFUSED_KEY);
+        assert_non_null(strstr(event.text, "allow-list"));
+    }
+    send_control(sessions[2], 0, 1);
+    const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_MESSAGE);
+    assert_string_equal(event.peer, kept);
+    t->ops->message_free(t, event.message);
+    for (int i = 0; i < 3; i++) {
+        sessions[i]->ops->destroy(sessions[i]);
+    }
+    cluster_close(&cluster);
+}
+
+/* ---- why a dial fails, and names of hosts ---- */
+
+static struct transport_event failed_dial(struct transport *t, const char *address) {
+    assert_int_equal(t->ops->connect(t, "device-1", address, NULL, NULL), SHOAL_OK);
+    return expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+}
+
+static void test_failed_dials_say_why(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *t =
+        cluster_add(&cluster, 0, &(struct transport_options){.lost_after_ns = 1500 * CLOCK_MS});
+    struct transport_event event = failed_dial(t, "tcp://nobody.invalid:9");
+    assert_int_equal(event.reason, TRANSPORT_LOST_UNRESOLVED);
+    assert_non_null(strstr(event.text, "nobody.invalid"));
+    /* A listener that nobody serves: the kernel accepts, and that is all. */
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t at_bytes = sizeof at;
+    assert_int_equal(bind(listener, (const struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &at_bytes), 0);
+    char address[64];
+    (void)snprintf(address, sizeof address, "tcp://127.0.0.1:%d", ntohs(at.sin_port));
+    event = failed_dial(t, address); /* bound, but not listening */
+    assert_int_equal(event.reason, TRANSPORT_LOST_NO_LISTENER);
+    assert_non_null(strstr(event.text, address));
+    assert_int_equal(listen(listener, 8), 0);
+    event = failed_dial(t, address);
+    assert_int_equal(event.reason, TRANSPORT_LOST_MUTE);
+    (void)close(listener);
+    for (int i = 0; i <= TRANSPORT_LOST_VERSION; i++) {
+        assert_string_not_equal(transport_lost_name((enum transport_lost)i), "unknown");
+    }
+    cluster_close(&cluster);
+}
+
+/* The kernel drops what comes to this listener, as a firewall would. */
+static void test_a_dial_that_nothing_answers(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *t =
+        cluster_add(&cluster, 0, &(struct transport_options){.lost_after_ns = 1500 * CLOCK_MS});
+    const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), most = 255;
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t at_bytes = sizeof at;
+    assert_int_equal(bind(listener, (const struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &at_bytes), 0);
+    assert_int_equal(setsockopt(listener, IPPROTO_IP, IP_MINTTL, &most, sizeof most), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    char address[64];
+    (void)snprintf(address, sizeof address, "tcp://127.0.0.1:%d", ntohs(at.sin_port));
+    const struct transport_event event = failed_dial(t, address);
+    assert_int_equal(event.reason, TRANSPORT_LOST_NO_ANSWER);
+    (void)close(listener);
+    cluster_close(&cluster);
+}
+
+static void test_names_of_hosts(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    (void)cluster_add(&cluster, 0, NULL);
+    struct transport *t = cluster_add(&cluster, 1, NULL);
+    const struct shared *shared = cluster.shared;
+    char address[64]; /* the name may stand for ::1 too, where nobody listens: the next is tried */
+    (void)snprintf(address, sizeof address, "tcp://localhost%s", strrchr(shared->address[0], ':'));
+    assert_int_equal(t->ops->connect(t, "device-0", address, NULL, NULL), SHOAL_OK);
+    (void)expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+    cluster_close(&cluster);
+}
+
+static void test_ipv6(void **state) {
+    (void)state;
+    const int probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct sockaddr_in6 loopback = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    const bool able =
+        probe >= 0 && bind(probe, (const struct sockaddr *)&loopback, sizeof loopback) == 0;
+    if (probe >= 0) {
+        (void)close(probe);
+    }
+    if (!able) {
+        skip();
+    }
+    struct shared *shared = fixture_tcp.setup();
+    (void)snprintf(shared->address[0], sizeof shared->address[0], "tcp://[::1]:0");
+    struct transport *ends[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        const struct transport_options options = {.name = device_name(i),
+                                                  .lost_after_ns = PATIENCE};
+        assert_int_equal(fixture_tcp.create(shared, i, &options, &ends[i], NULL), SHOAL_OK);
+    }
+    assert_non_null(strstr(shared->address[0], "tcp://[::1]:"));
+    assert_int_equal(fixture_tcp.connect(shared, ends[1], 1, 0, NULL), SHOAL_OK);
+    for (int i = 0; i < 2; i++) {
+        (void)expect_event(ends[i], WANT_ALL, TRANSPORT_PEER_UP);
+    }
+    for (int i = 0; i < 2; i++) {
+        ends[i]->ops->destroy(ends[i]);
+    }
+    fixture_tcp.teardown(shared);
 }
 
 /* ---- heartbeats and other processes ---- */
@@ -312,6 +476,7 @@ static void test_a_stopped_process_is_lost_within_the_deadline(void **state) {
     send_data(t, 1, 2, 100000);
     const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
     assert_string_equal(event.text, "silent for 1.5 s");
+    assert_int_equal(event.reason, TRANSPORT_LOST_SILENT);
     assert_true(platform_now_ns() - start < lost_after_ns + 10 * CLOCK_SECOND);
     assert_int_equal(kill(process.pid, SIGCONT), 0);
     process_stop(&process, 5 * CLOCK_SECOND);
@@ -355,6 +520,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_create_errors_of_its_own),
         cmocka_unit_test(test_connect_invalid),
         cmocka_unit_test(test_allow_list_replaced),
+        cmocka_unit_test(test_allow_list_ends_sessions_too),
+        cmocka_unit_test(test_failed_dials_say_why),
+        cmocka_unit_test(test_a_dial_that_nothing_answers),
+        cmocka_unit_test(test_names_of_hosts),
+        cmocka_unit_test(test_ipv6),
         cmocka_unit_test(test_an_idle_connection_lives),
         cmocka_unit_test(test_a_slow_link_is_not_silence),
         cmocka_unit_test(test_no_memory_for_a_message_loses_its_sender_only),

@@ -35,6 +35,12 @@ static shoal_status check_dial(const struct endpoint *e, const char *name, const
         (strncmp(address, "tcp://", 6) != 0 && strncmp(address, "ipc://", 6) != 0)) {
         return error_set(error, SHOAL_INVALID, "the address of %s is not tcp://… or ipc://…", name);
     }
+    struct host_port at;
+    if (strncmp(address, "tcp://", 6) == 0 && !resolve_split(address, &at)) {
+        return error_set(error, SHOAL_INVALID,
+                         "the address of %s is not tcp://HOST:PORT (IPv6: tcp://[HOST]:PORT): %s",
+                         name, address);
+    }
     if (!auth_key_is_sound(key)) {
         return error_set(error, SHOAL_INVALID, "the key of %s is no z85 public key", name);
     }
@@ -115,7 +121,7 @@ static shoal_status zmq_op_disconnect(struct transport *t, const char *name,
         struct link *link = peer->link;
         link->leave = true;
         io_mark_ready(e, link);
-        core_peer_end(&e->core, peer, NULL);
+        core_peer_end(&e->core, peer, TRANSPORT_LOST_LEFT, NULL);
     }
     (void)pthread_mutex_unlock(&e->mutex);
     if (peer == NULL) {
@@ -275,7 +281,7 @@ static void end(struct endpoint *e, bool vanish) {
     for (struct core_device *device = e->core.devices, *after; device != NULL; device = after) {
         after = device->next; /* a session's goes with its end */
         if (device->current != NULL) {
-            core_peer_end(&e->core, device->current, NULL);
+            core_peer_end(&e->core, device->current, TRANSPORT_LOST_LEFT, NULL);
         }
     }
     e->stopping = !vanish;
