@@ -1,7 +1,14 @@
 #!/bin/sh
 # The measurements of BENCHMARKS.md. `./dev bench [NAME]` builds first. Everything alternates with what it is
 # compared to, in the same run; medians of ratios.
+# `./dev bench flood ADDRESS [--connections N] [--parallel P] [--bytes B] [--seconds S] [--kind silent|garbage|greeting|mixed]`
+# is not one of them: it sends a stranger's flood to a node (loopback and private addresses only; by default 10000
+# connections, 1000 at a time, 100 MB, at most 10 s) and prints what became of it as JSON. Measure a job beside it.
 set -eu
+if [ "${1:-}" = flood ]; then
+    shift
+    exec build/release/flood "$@"
+fi
 shoal=build/release/shoal
 export SHOAL_HOME="${SHOAL_HOME:-$(mktemp -d)}"
 rounds=${BENCH_ROUNDS:-5}
@@ -66,7 +73,7 @@ if [ $# -gt 0 ]; then
     for name in "$@"; do
         case $name in
         engine | pipeline | memory | plan | transport | kernels) "$name" ;;
-        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, transport, kernels" >&2; exit 2 ;;
+        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, transport, kernels, flood" >&2; exit 2 ;;
         esac
     done
 else
