@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "base/units.h"
 
 #include <errno.h>
 
@@ -168,6 +169,33 @@ static void the_median_is_the_middle_one(void **state) {
     assert_true(median_sort(one, 1) == 7);
 }
 
+static void sizes_rates_and_times_have_their_units(void **state) {
+    (void)state;
+    size_t size;
+    double value;
+    assert_true(units_parse_size("1.5G", &size) && size == (size_t)3 << 29);
+    assert_true(units_parse_size("2GiB", &size) && size == (size_t)2 << 30);
+    assert_true(units_parse_size("0", &size) && size == 0);
+    assert_true(units_parse_rate("80Mbit", &value) && value == 1e7);
+    assert_true(units_parse_rate("1.5kbit/s", &value) && value == 187.5);
+    assert_true(units_parse_time("3ms", &value) && fabs(value - 3e-3) < 1e-15);
+    assert_true(units_parse_time("200us", &value) && fabs(value - 2e-4) < 1e-15);
+    assert_true(units_parse_time("0s", &value) && value == 0);
+    static const char *const wrong[] = {"",     "G",        "-1G",  "+1G",    " 1G",   "1 G",
+                                        "0x1G", "nan",      "inf",  "1e999",  "1.2.3", "1GG",
+                                        "1Gb",  "9999999T", "1,5G", "1Mbit/", "1mbit", "1min"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        if (units_parse_size(wrong[i], &size) || units_parse_rate(wrong[i], &value) ||
+            units_parse_time(wrong[i], &value)) {
+            fail_msg("'%s' was taken for a quantity", wrong[i]);
+        }
+    }
+    assert_false(units_parse_rate("7bit", &value));
+    assert_false(units_parse_rate("11000Gbit", &value));
+    assert_false(units_parse_time("3601s", &value));
+    assert_false(units_parse_time("3", &value));
+}
+
 static void log_levels_parse(void **state) {
     (void)state;
     enum log_level level = LOG_ERROR;
@@ -190,6 +218,7 @@ int main(void) {
         cmocka_unit_test(random_numbers_depend_on_index_alone),
         cmocka_unit_test(normal_numbers_have_their_moments),
         cmocka_unit_test(the_median_is_the_middle_one),
+        cmocka_unit_test(sizes_rates_and_times_have_their_units),
         cmocka_unit_test(log_levels_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

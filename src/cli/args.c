@@ -1,34 +1,11 @@
 #include "cli/args.h"
 
+#include "base/units.h"
+
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-bool args_parse_size(const char *text, size_t *out) {
-    char *end;
-    errno = 0;
-    double value = strtod(text, &end);
-    static const char units[] = "KMGT";
-    if (end == text || errno != 0 || !(value >= 0)) {
-        return false;
-    }
-    const char *unit = *end != '\0' ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    if (unit != NULL) {
-        for (const char *u = units; u <= unit; u++) {
-            value *= 1024;
-        }
-        end++;
-        end += *end == 'i' ? 1 : 0;
-        end += *end == 'B' ? 1 : 0;
-    }
-    if (*end != '\0' || value > 0x1p62) {
-        return false;
-    }
-    *out = (size_t)value;
-    return true;
-}
 
 static shoal_status set_count(const struct args_option *option, const char *text,
                               struct shoal_error *error) {
@@ -72,7 +49,7 @@ static shoal_status set_value(const struct args_option *option, const char *text
     case ARGS_SECONDS:
         return set_seconds(option, text, error);
     case ARGS_SIZE:
-        if (!args_parse_size(text, option->out)) {
+        if (!units_parse_size(text, option->out)) {
             return error_set(error, SHOAL_USAGE, "--%s wants a size such as 512M or 2G, not '%s'",
                              option->name, text);
         }

@@ -56,7 +56,4 @@ NODISCARD shoal_status args_parse(const struct args_command *command, int argc, 
 
 void args_print_help(const struct args_command *command, FILE *to);
 
-/* "512M" → bytes; K, M, G, T are powers of 1024. */
-bool args_parse_size(const char *text, size_t *out);
-
 #endif

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "cli/args.h"
 
+int cli_key(int argc, char **argv);
 int cli_node(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_plan(int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct {
     {"profile", cli_profile, "measure a model's segments on devices, and the links between them"},
     {"bench", cli_bench,
      "bench engine MODEL: one process, no network, fraction of the processor's peak"},
+    {"key", cli_key, "make and show this machine's key, and the lines that others need"},
     {"node", cli_node, "be a device: listen, hold a stage, compute"},
 };
 

@@ -74,8 +74,56 @@ static shoal_status load(yaml_parser_t *parser, struct yaml *yaml, struct shoal_
     return SHOAL_OK;
 }
 
+static bool has_anchor(const yaml_event_t *event) {
+    return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor != NULL) ||
+           (event->type == YAML_SEQUENCE_START_EVENT &&
+            event->data.sequence_start.anchor != NULL) ||
+           (event->type == YAML_MAPPING_START_EVENT && event->data.mapping_start.anchor != NULL);
+}
+
+/*
+ * libyaml takes time that grows with length × depth and with length × anchors, so both are looked
+ * at first, event by event: it stops at the first one too many.
+ */
+static shoal_status check_shape(const char *name, const char *text, size_t bytes,
+                                struct shoal_error *error) {
+    yaml_parser_t parser;
+    if (yaml_parser_initialize(&parser) == 0) {
+        return error_set(error, SHOAL_NO_MEMORY, "%s: out of memory", name);
+    }
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
+    shoal_status status = SHOAL_OK;
+    unsigned depth = 0, anchors = 0;
+    for (bool more = true; more && status == SHOAL_OK;) {
+        yaml_event_t event;
+        if (yaml_parser_parse(&parser, &event) == 0) {
+            status = parse_failed(&parser, name, error);
+            break;
+        }
+        const bool opens =
+            event.type == YAML_MAPPING_START_EVENT || event.type == YAML_SEQUENCE_START_EVENT;
+        const bool closes =
+            event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT;
+        depth = opens ? depth + 1 : closes ? depth - 1 : depth;
+        if (depth > YAML_DEPTH_LIMIT) {
+            status = error_set(error, SHOAL_CORRUPT, "%s:%zu: lists and maps nest deeper than %d",
+                               name, event.start_mark.line + 1, YAML_DEPTH_LIMIT);
+        }
+        anchors += has_anchor(&event) ? 1 : 0;
+        if (anchors > YAML_ANCHOR_LIMIT && status == SHOAL_OK) {
+            status = error_set(error, SHOAL_CORRUPT, "%s:%zu: more than %d anchors", name,
+                               event.start_mark.line + 1, YAML_ANCHOR_LIMIT);
+        }
+        more = event.type != YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return status;
+}
+
 shoal_status yaml_read_text(const char *name, const char *text, size_t bytes, struct yaml **out,
                             struct shoal_error *error) {
+    TRY(check_shape(name, text, bytes, error));
     struct yaml *yaml = mem_calloc(1, sizeof *yaml);
     char *copy = mem_strdup(name);
     yaml_parser_t parser;
@@ -209,6 +257,17 @@ shoal_status yaml_check_map(struct yaml_item map, struct shoal_error *error) {
     return status;
 }
 
+static shoal_status unknown_key(struct yaml_item value, const char *const keys[],
+                                struct shoal_error *error) {
+    char known[160] = "";
+    size_t used = 0;
+    for (size_t k = 0; keys[k] != NULL && used < sizeof known; k++) {
+        used +=
+            (size_t)snprintf(known + used, sizeof known - used, "%s%s", k > 0 ? ", " : "", keys[k]);
+    }
+    return yaml_fail(value, error, "unknown key; known here: %s", known);
+}
+
 shoal_status yaml_check_keys(struct yaml_item map, const char *const keys[],
                              struct shoal_error *error) {
     TRY(yaml_check_map(map, error));
@@ -220,7 +279,7 @@ shoal_status yaml_check_keys(struct yaml_item map, const char *const keys[],
             k++;
         }
         if (keys[k] == NULL) {
-            return yaml_fail(value, error, "unknown key");
+            return unknown_key(value, keys, error);
         }
     }
     return SHOAL_OK;

@@ -18,6 +18,8 @@
 #include <stdint.h>
 
 #define YAML_FILE_LIMIT ((size_t)16 << 20)
+#define YAML_ANCHOR_LIMIT 1024
+#define YAML_DEPTH_LIMIT 64 /* lists and maps within each other */
 
 struct yaml; /* a parsed document */
 

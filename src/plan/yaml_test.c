@@ -85,12 +85,30 @@ static void test_an_empty_document_is_null(void **unused) {
     yaml_destroy(yaml);
 }
 
+static void test_what_costs_too_much_is_refused(void **unused) {
+    (void)unused;
+    enum { BYTES = 100000 };
+    char *text = calloc(1, BYTES + 16);
+    assert_non_null(text);
+    memset(text, '[', BYTES);
+    struct yaml *yaml;
+    expect(yaml_read_text("f.yml", text, BYTES, &yaml, &error), SHOAL_CORRUPT,
+           "f.yml:1: lists and maps nest deeper than 64");
+    size_t used = 0;
+    for (int i = 0; i < 2000; i++) {
+        used += (size_t)snprintf(text + used, BYTES - used, "- &a%d x\n", i);
+    }
+    expect(yaml_read_text("f.yml", text, used, &yaml, &error), SHOAL_CORRUPT,
+           "f.yml:1025: more than 1024 anchors");
+    free(text);
+}
+
 static void test_unknown_duplicate_and_missing_keys(void **unused) {
     (void)unused;
     static const char *const keys[] = {"a", "b", NULL};
     struct yaml *yaml = parse("a: 1\n\nz: 2\n");
     expect(yaml_check_keys(yaml_root(yaml), keys, &error), SHOAL_CORRUPT,
-           "f.yml:3: key z: unknown key");
+           "f.yml:3: key z: unknown key; known here: a, b");
     struct yaml_item item;
     expect(yaml_get(yaml_root(yaml), "b", &item, &error), SHOAL_NOT_FOUND, "f.yml:1: has no \"b\"");
     yaml_destroy(yaml);
@@ -178,6 +196,7 @@ int main(void) {
         cmocka_unit_test(test_reads_maps_lists_and_scalars),
         cmocka_unit_test(test_follows_aliases),
         cmocka_unit_test(test_an_empty_document_is_null),
+        cmocka_unit_test(test_what_costs_too_much_is_refused),
         cmocka_unit_test(test_unknown_duplicate_and_missing_keys),
         cmocka_unit_test(test_wrong_types),
         cmocka_unit_test(test_malformed_text),

@@ -89,11 +89,9 @@ void file_map_release(const struct file_map *map, size_t offset, size_t bytes) {
     }
 }
 
-shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_size,
-                       struct shoal_error *error) {
-    int fd = -1;
-    size_t size = 0;
-    TRY(open_regular(path, &fd, &size, error));
+/* Takes the descriptor. */
+static shoal_status read_descriptor(int fd, const char *path, size_t size, size_t limit, char **out,
+                                    size_t *out_size, struct shoal_error *error) {
     if (size > limit) {
         (void)close(fd);
         return error_set(error, SHOAL_CORRUPT, "%s: %zu bytes, but at most %zu are accepted", path,
@@ -127,6 +125,44 @@ shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_s
         *out_size = size;
     }
     return SHOAL_OK;
+}
+
+shoal_status file_read(const char *path, size_t limit, char **out, size_t *out_size,
+                       struct shoal_error *error) {
+    int fd = -1;
+    size_t size = 0;
+    TRY(open_regular(path, &fd, &size, error));
+    return read_descriptor(fd, path, size, limit, out, out_size, error);
+}
+
+shoal_status file_read_private(const char *path, size_t limit, char **out, size_t *out_size,
+                               struct shoal_error *error) {
+    int fd = -1;
+    size_t size = 0;
+    struct stat status;
+    TRY(open_regular(path, &fd, &size, error));
+    shoal_status result = SHOAL_OK;
+    if (fstat(fd, &status) != 0) {
+        result = error_errno(error, errno, "%s", path);
+    } else if (status.st_uid != geteuid()) {
+        result = error_set(error, SHOAL_DENIED,
+                           "%s belongs to user %ld, not to user %ld who runs this; run: chown %ld "
+                           "%s (or give the command as that user)",
+                           path, (long)status.st_uid, (long)geteuid(), (long)geteuid(), path);
+    } else if ((status.st_mode & 077) != 0) {
+        result = error_set(error, SHOAL_DENIED,
+                           "%s: others may read this key file; run: chmod 600 %s", path, path);
+    }
+    if (result != SHOAL_OK) {
+        (void)close(fd);
+        return result;
+    }
+    return read_descriptor(fd, path, size, limit, out, out_size, error);
+}
+
+bool file_is_world_writable(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0 && (status.st_mode & S_IWOTH) != 0;
 }
 
 static bool write_all(int fd, const char *data, size_t size) {
@@ -166,6 +202,47 @@ shoal_status file_write_atomic(const char *path, const void *data, size_t size,
         if (status != SHOAL_OK) {
             (void)unlink(temporary);
         }
+    }
+    mem_free(temporary);
+    return status;
+}
+
+/* rename that replaces nothing; link does it on every file system that has links. */
+static shoal_status put_new(const char *temporary, const char *path, struct shoal_error *error) {
+    if (link(temporary, path) == 0) {
+        (void)unlink(temporary);
+        return SHOAL_OK;
+    }
+    if (errno != EEXIST && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0) {
+        return SHOAL_OK;
+    }
+    return errno == EEXIST ? error_set(error, SHOAL_BUSY, "%s exists already", path)
+                           : error_errno(error, errno, "%s: cannot put in place", path);
+}
+
+shoal_status file_write_private(const char *path, const void *data, size_t size,
+                                struct shoal_error *error) {
+    char *temporary = mem_format("%s.%ld.tmp", path, (long)getpid());
+    if (temporary == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
+    }
+    shoal_status status = SHOAL_OK;
+    const int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        status = error_errno(error, errno, "%s", temporary);
+        mem_free(temporary);
+        return status;
+    }
+    const bool written = write_all(fd, data, size) && fsync(fd) == 0;
+    const int saved = errno;
+    const bool closed = close(fd) == 0;
+    if (!written || !closed) {
+        status = error_errno(error, written ? errno : saved, "%s: cannot write", path);
+    } else {
+        status = put_new(temporary, path, error);
+    }
+    if (status != SHOAL_OK) {
+        (void)unlink(temporary);
     }
     mem_free(temporary);
     return status;

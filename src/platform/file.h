@@ -34,6 +34,22 @@ NODISCARD shoal_status file_read(const char *path, size_t limit, char **out, siz
 NODISCARD shoal_status file_write_atomic(const char *path, const void *data, size_t size,
                                          struct shoal_error *error);
 
+/*
+ * As file_read, of a file with a secret: it must be this user's, and nobody else may read or write
+ * it; what is checked is what is read, also behind a symbolic link. Errors: DENIED as well, with
+ * the command that mends it.
+ */
+NODISCARD shoal_status file_read_private(const char *path, size_t limit, char **out,
+                                         size_t *out_size, struct shoal_error *error);
+
+/* A new file of mode 0600, wholly there or not at all. Errors: BUSY if the path exists already
+ * (it stays as it is). */
+NODISCARD shoal_status file_write_private(const char *path, const void *data, size_t size,
+                                          struct shoal_error *error);
+
+/* May somebody else than owner and group write it? False if there is no such file. */
+bool file_is_world_writable(const char *path);
+
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
 

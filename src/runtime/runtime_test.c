@@ -1,4 +1,4 @@
-/* runtime/: the parts around the pipeline — keys, control documents, input, feeder, results. */
+/* runtime/: the parts around the pipeline — control documents, input, feeder, results. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,6 @@
 #include "runtime/control.h"
 #include "runtime/feeder.h"
 #include "runtime/input.h"
-#include "runtime/keys.h"
 #include "runtime/results.h"
 
 #include <stdatomic.h>
@@ -40,64 +39,6 @@ static char *in_directory(const char *name) {
     static char path[512];
     (void)snprintf(path, sizeof path, "%s/%s", directory, name);
     return path;
-}
-
-/* ---- keys ---- */
-
-static void key_files_round_trip_and_must_be_private(void **state) {
-    (void)state;
-    struct shoal_error error;
-    struct zmq_keypair made, read;
-    assert_int_equal(zmq_keypair_make(&made, &error), SHOAL_OK);
-    char *path = in_directory("a.key");
-    assert_int_equal(keys_write(path, &made, &error), SHOAL_OK);
-    assert_int_equal(keys_write(path, &made, &error), SHOAL_IO); /* never overwritten */
-    assert_int_equal(keys_read(path, &read, &error), SHOAL_OK);
-    assert_memory_equal(&made, &read, sizeof made);
-    assert_int_equal(chmod(path, 0640), 0);
-    assert_int_equal(keys_read(path, &read, &error), SHOAL_DENIED);
-    assert_non_null(strstr(error.text, "chmod 600"));
-    assert_int_equal(keys_read(in_directory("none.key"), &read, &error), SHOAL_NOT_FOUND);
-}
-
-static void corrupt_key_files_name_the_line(void **state) {
-    (void)state;
-    struct shoal_error error;
-    struct zmq_keypair read;
-    static const char *const texts[] = {"", "public short\n", "# only a comment\n", "hello world\n",
-                                        "public\n"};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        char *path = in_directory("bad.key");
-        assert_int_equal(file_write_atomic(path, texts[i], strlen(texts[i]), &error), SHOAL_OK);
-        assert_int_equal(chmod(path, 0600), 0);
-        assert_int_equal(keys_read(path, &read, &error), SHOAL_CORRUPT);
-        assert_non_null(strstr(error.text, "bad.key"));
-    }
-}
-
-static void allow_lists_round_trip_and_are_checked(void **state) {
-    (void)state;
-    struct shoal_error error;
-    struct zmq_keypair keys;
-    struct zmq_allowed allowed[2] = {{.name = "pi-1"}, {.name = "laptop"}}, *read;
-    size_t count;
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(zmq_keypair_make(&keys, &error), SHOAL_OK);
-        memcpy(allowed[i].public_key, keys.public_key, sizeof keys.public_key);
-    }
-    char *path = in_directory("allow");
-    assert_int_equal(keys_write_allowed(path, allowed, 2, &error), SHOAL_OK);
-    assert_int_equal(keys_read_allowed(path, &read, &count, &error), SHOAL_OK);
-    assert_int_equal(count, 2);
-    assert_memory_equal(read, allowed, sizeof allowed);
-    mem_free(read);
-    assert_int_equal(file_write_atomic(path, "# peers\n\npi-1 nokey\n", 20, &error), SHOAL_OK);
-    assert_int_equal(keys_read_allowed(path, &read, &count, &error), SHOAL_CORRUPT);
-    assert_non_null(strstr(error.text, "line 3"));
-    char nameless[64];
-    (void)snprintf(nameless, sizeof nameless, " %s\n", allowed[0].public_key);
-    assert_int_equal(file_write_atomic(path, nameless, strlen(nameless), &error), SHOAL_OK);
-    assert_int_equal(keys_read_allowed(path, &read, &count, &error), SHOAL_CORRUPT);
 }
 
 /* ---- control documents ---- */
@@ -519,9 +460,6 @@ static void an_output_that_cannot_be_made_is_said(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(key_files_round_trip_and_must_be_private),
-        cmocka_unit_test(corrupt_key_files_name_the_line),
-        cmocka_unit_test(allow_lists_round_trip_and_are_checked),
         cmocka_unit_test(control_keys_are_checked),
         cmocka_unit_test(what_is_no_control_document_is_refused),
         cmocka_unit_test(refusals_carry_their_status),
