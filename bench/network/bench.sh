@@ -1,0 +1,69 @@
+#!/bin/sh
+# Devices on a network. usage: bench.sh NAME, through ./dev bench NAME. Hosts are network namespaces of this machine, so
+# its cores are shared by all of them; the figures compare the same nodes with and without cables of a given rate.
+set -eu
+shoal=build/release/shoal
+rounds=${BENCH_ROUNDS:-5}
+. bench/network/lan.sh
+
+reason=$(lan_possible) || {
+    echo "bench: not possible here: $reason" >&2
+    exit 1
+}
+key() { sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\)\"\{0,1\},*\$/\1/p" | head -n 1; }
+median() { sort -g | awk '{v[NR] = $1} END {print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2)}'; }
+now() { date +%s.%N; }
+resident() { awk '/^VmRSS/ {print $2 * 1024}' "/proc/$1/status"; }
+peak() { awk '/^VmHWM/ {print $2 * 1024}' "/proc/$1/status"; }
+ticks() { awk '{sub(/.*\) /, ""); print $12 + $13}' "/proc/$1/stat"; }
+
+# measured_run FLEET HOST ITEMS: the run's JSON document in $lan_home/run.json
+measured_run() {
+    client "$1" "$2" run "${BENCH_MODEL:-vit-base}" --input "random:$3" --json >"$lan_home/run.json" 2>"$lan_home/run.err" || {
+        cat "$lan_home/run.err" >&2
+        exit 1
+    }
+}
+
+network() {
+    items=${BENCH_ITEMS:-60}
+    echo "## network: four nodes with 1 Gbit/s cables against the same on the loopback, ${BENCH_MODEL:-vit-base}, $items items, alternating"
+    lan_open 5 1000
+    nodes cables lan 4
+    nodes loop here 4
+    # Both compute with the same kernels by the same measurements.
+    measured_run loop here 8
+    cp "$lan_home"/loop/*.db* "$lan_home/cables/" 2>/dev/null || true
+    measured_run cables 5 8
+    for _ in $(seq "$rounds"); do
+        measured_run loop here "$items"
+        there=$(key steady_items_per_second <"$lan_home/run.json") digest=$(key output_digest <"$lan_home/run.json")
+        measured_run cables 5 "$items"
+        here=$(key steady_items_per_second <"$lan_home/run.json")
+        [ "$digest" = "$(key output_digest <"$lan_home/run.json")" ] || {
+            echo "bench: the outputs differ" >&2
+            exit 1
+        }
+        echo "$here $there" | awk '{printf "%s items/s with cables, %s on the loopback: %.3f\n", $1, $2, $1 / $2}' >&2
+        echo "$here $there" | awk '{print $1 / $2}'
+    done | median | sed 's/^/outputs equal; median ratio (wanted: at least 0.97) /'
+}
+
+idle() {
+    seconds=${BENCH_SECONDS:-60}
+    echo "## idle: one node that nobody asks anything, $seconds s"
+    nodes alone here 1
+    pid=$(cat "$lan_home/alone.1.pid")
+    before=$(ticks "$pid")
+    sleep "$seconds"
+    echo "$(ticks "$pid") $before $seconds $(getconf CLK_TCK) $(resident "$pid")" |
+        awk '{printf "%.1f MB resident (wanted: below 25), %.3f %% of a core (wanted: below 0.1)\n", $5 / 1e6, 100 * ($1 - $2) / $4 / $3}'
+}
+
+case ${1:-} in
+network | idle | distribution | again | flood) "$1" ;;
+*)
+    echo "bench: '${1:-}' is none of network, distribution, again, flood, idle" >&2
+    exit 2
+    ;;
+esac
