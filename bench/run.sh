@@ -3,8 +3,13 @@
 # compared to, in the same run; medians of ratios.
 # `./dev bench flood ADDRESS [--connections N] [--parallel P] [--bytes B] [--seconds S] [--kind silent|garbage|greeting|mixed]`
 # is not one of them: it sends a stranger's flood to a node (loopback and private addresses only; by default 10000
-# connections, 1000 at a time, 100 MB, at most 10 s) and prints what became of it as JSON. Measure a job beside it.
+# connections, 1000 at a time, 100 MB, at most 10 s) and prints what became of it as JSON. Measure a job beside it, as
+# `./dev bench flood` does. Benchmarks of devices on a network are in bench/network/bench.sh.
 set -eu
+case ${1:-} in network | distribution | again | flood | idle)
+    [ $# -gt 1 ] || exec sh bench/network/bench.sh "$1"
+    ;;
+esac
 if [ "${1:-}" = flood ]; then
     shift
     exec build/release/flood "$@"
@@ -73,7 +78,7 @@ if [ $# -gt 0 ]; then
     for name in "$@"; do
         case $name in
         engine | pipeline | memory | plan | transport | kernels) "$name" ;;
-        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, transport, kernels, flood" >&2; exit 2 ;;
+        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, transport, kernels, network, distribution, again, flood, idle" >&2; exit 2 ;;
         esac
     done
 else

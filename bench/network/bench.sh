@@ -11,7 +11,7 @@ reason=$(lan_possible) || {
     exit 1
 }
 key() { sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\)\"\{0,1\},*\$/\1/p" | head -n 1; }
-median() { sort -g | awk '{v[NR] = $1} END {print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2)}'; }
+median() { sort -g | awk '{v[NR] = $1} END {if (NR == 0) print "none"; else print (NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2)}'; }
 now() { date +%s.%N; }
 resident() { awk '/^VmRSS/ {print $2 * 1024}' "/proc/$1/status"; }
 peak() { awk '/^VmHWM/ {print $2 * 1024}' "/proc/$1/status"; }
@@ -58,6 +58,30 @@ idle() {
     sleep "$seconds"
     echo "$(ticks "$pid") $before $seconds $(getconf CLK_TCK) $(resident "$pid")" |
         awk '{printf "%.1f MB resident (wanted: below 25), %.3f %% of a core (wanted: below 0.1)\n", $5 / 1e6, 100 * ($1 - $2) / $4 / $3}'
+}
+
+flood() {
+    items=${BENCH_ITEMS:-60}
+    echo "## flood: 10,000 connections and 100 MB of garbage against one of two nodes that run ${BENCH_MODEL:-vit-base}, $items items; alternating"
+    lan_open 4 0
+    nodes pair lan 2
+    measured_run pair 3 8
+    before=$(resident "$(cat "$lan_home/pair.1.pid")")
+    measured_run pair 3 "$items"
+    quiet_peak=$(peak "$(cat "$lan_home/pair.1.pid")")
+    for _ in $(seq "$rounds"); do
+        measured_run pair 3 "$items"
+        quiet=$(key steady_items_per_second <"$lan_home/run.json")
+        (sleep 3 && on 4 build/release/flood tcp://10.77.0.1:7700 >>"$lan_home/flood.json") &
+        measured_run pair 3 "$items"
+        flooded=$(key steady_items_per_second <"$lan_home/run.json")
+        wait $!
+        echo "$flooded $quiet" | awk '{printf "%s items/s flooded, %s not: %.3f\n", $1, $2, $1 / $2}' >&2
+        echo "$flooded $quiet" | awk '{print $1 / $2}'
+    done | median | sed 's/^/median ratio (wanted: at least 0.95) /'
+    tail -n 1 "$lan_home/flood.json"
+    echo "$(peak "$(cat "$lan_home/pair.1.pid")") $quiet_peak $before" |
+        awk '{printf "peak memory %.1f MB more than without (wanted: at most 20)\n", ($1 - $2) / 1e6}'
 }
 
 case ${1:-} in
