@@ -91,6 +91,7 @@ export SHOAL_HOME="$work/home"
     set -a
     . "$root/etc/shoal/node.conf"
     SHOAL_LISTEN=tcp://127.0.0.1:0
+    SHOAL_KEY=$SHOAL_HOME/key
     SHOAL_ALLOW=$root/etc/shoal/allow
     exec "$program" node
 ) >"$work/node.out" 2>"$work/node.err" &
