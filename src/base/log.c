@@ -8,11 +8,16 @@
 #include <unistd.h>
 
 static atomic_int current_level = LOG_WARN;
+static atomic_bool with_times = true;
 static char speaker[64] = "shoal";
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_set_level(enum log_level level) {
     atomic_store(&current_level, (int)level);
+}
+
+void log_set_times(bool times) {
+    atomic_store(&with_times, times);
 }
 
 void log_set_name(const char *name) {
@@ -41,7 +46,7 @@ void log_write(enum log_level level, const char *format, ...) {
     const time_t now = time(NULL);
     struct tm local;
     int used = 0;
-    if (localtime_r(&now, &local) != NULL) {
+    if (atomic_load(&with_times) && localtime_r(&now, &local) != NULL) {
         used = (int)strftime(line, sizeof line, "%H:%M:%S ", &local);
     }
     used +=

@@ -12,7 +12,8 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 void log_set_level(enum log_level level);
 void log_set_name(
-    const char *name); /* who is speaking, e.g. the device; copied, at most 63 bytes */
+    const char *name);          /* who is speaking, e.g. the device; copied, at most 63 bytes */
+void log_set_times(bool times); /* whether lines begin with the time; true until told otherwise */
 bool log_parse_level(const char *text, enum log_level *out);
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

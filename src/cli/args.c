@@ -162,6 +162,9 @@ void args_print_help(const struct args_command *command, FILE *to) {
     for (size_t i = 0; i < command->option_count; i++) {
         const struct args_option *option = &command->options[i];
         char left[64];
+        if (option->help == NULL) {
+            continue;
+        }
         (void)snprintf(left, sizeof left, "--%s%s%s", option->name,
                        option->value != NULL ? " " : "",
                        option->value != NULL ? option->value : "");

@@ -32,7 +32,7 @@ struct args_option {
     const char *name; /* without the dashes */
     enum args_kind kind;
     const char *value; /* placeholder in the help; NULL for a flag */
-    const char *help;
+    const char *help;  /* NULL: not for people, left out of the help */
     void *out;
     int64_t least, most; /* ARGS_COUNT */
 };

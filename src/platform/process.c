@@ -182,24 +182,31 @@ void process_open_standard_files(void) {
 
 static volatile sig_atomic_t stop_signal;
 static void (*stop_notify)(void *);
-static void *stop_argument;
+static void (*reload_notify)(void *); /* NULL: no service, SIGHUP asks to stop */
+static void *notify_argument;
 
-static void on_stop(int number) {
-    if (stop_signal != 0 && number == SIGINT) {
-        _exit(128 + number);
-    }
-    stop_signal = number;
-    if (stop_notify != NULL) {
+static void call_notify(void (*notify)(void *)) {
+    if (notify != NULL) {
         const int saved = errno;
-        stop_notify(stop_argument);
+        notify(notify_argument);
         errno = saved;
     }
 }
 
-void process_catch_stop(void (*notify)(void *), void *argument) {
-    stop_notify = NULL;
-    stop_argument = argument;
-    stop_notify = notify;
+static void on_stop(int number) {
+    if (stop_signal != 0 && (number == SIGINT || reload_notify != NULL)) {
+        _exit(128 + number);
+    }
+    stop_signal = number;
+    call_notify(stop_notify);
+}
+
+static void on_reload(int number) {
+    (void)number;
+    call_notify(reload_notify);
+}
+
+static void catch_signals(void (*hangup)(int), bool always) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_stop;
@@ -208,11 +215,31 @@ void process_catch_stop(void (*notify)(void *), void *argument) {
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     struct sigaction before;
-    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) { /* nohup's */
-        (void)sigaction(SIGHUP, &action, NULL); /* the terminal is gone: end in order as well */
+    action.sa_handler = hangup;
+    if (always || (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)) {
+        (void)sigaction(SIGHUP, &action, NULL);
     }
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
+}
+
+static void set_notify(void (*notify)(void *), void (*reload)(void *), void *argument) {
+    stop_notify = NULL;
+    reload_notify = NULL;
+    notify_argument = argument;
+    stop_notify = notify;
+    reload_notify = reload;
+}
+
+void process_catch_stop(void (*notify)(void *), void *argument) {
+    set_notify(notify, NULL, argument);
+    catch_signals(on_stop,
+                  false); /* nohup's SIGHUP stays ignored; otherwise the terminal is gone */
+}
+
+void process_catch_service(void (*notify)(void *), void (*reload)(void *), void *argument) {
+    set_notify(notify, reload, argument);
+    catch_signals(on_reload, true);
 }
 
 int process_stop_requested(void) {

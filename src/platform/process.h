@@ -44,6 +44,9 @@ NODISCARD shoal_status process_self_path(char *path, size_t path_bytes, struct s
 /* From now on SIGINT, SIGTERM and SIGHUP set a flag and call notify (async-signal-safe) instead of
  * ending the process; a second SIGINT ends it. */
 void process_catch_stop(void (*notify)(void *), void *argument);
+/* The same for a service: SIGHUP calls reload instead, and a second SIGTERM ends the process too.
+ */
+void process_catch_service(void (*notify)(void *), void (*reload)(void *), void *argument);
 int process_stop_requested(void); /* 0, or the signal's number */
 
 #endif

@@ -14,6 +14,9 @@
 #define WATCH_NS (100 * CLOCK_MS) /* how often local processes are looked at */
 #define CONNECT_NS (20 * CLOCK_SECOND)
 #define INFO_NS (10 * CLOCK_SECOND)
+#define RETRY_NS (1 * CLOCK_SECOND) /* a busy device is asked again so often, */
+#define BUSY_NS (60 * CLOCK_SECOND) /* for so long */
+#define RENEWALS_PER_LEASE 4
 
 uint32_t cluster_find(const struct cluster *cluster, const char *name) {
     uint32_t i = 0;
@@ -52,6 +55,67 @@ static bool find_ended(struct cluster *cluster, struct transport_event *event) {
     return false;
 }
 
+/* Whether a refusal means: later. The call then stays open. */
+static bool ask_again(struct cluster_device *device, const json_t *reply) {
+    const char *status = json_string_value(json_object_get(reply, "status"));
+    const char *text = json_string_value(json_object_get(reply, "text"));
+    const uint64_t now = platform_now_ns();
+    if (device->request == NULL || status == NULL || text == NULL || strcmp(status, "BUSY") != 0) {
+        return false;
+    }
+    if (device->retry_until_ns == 0) {
+        device->retry_until_ns = now + BUSY_NS;
+        log_warn("device %s is %s; waiting", device->name, text);
+    }
+    device->retry_ns = now + RETRY_NS;
+    return now < device->retry_until_ns;
+}
+
+static void close_request(struct cluster_device *device) {
+    json_decref(device->request);
+    device->request = NULL;
+    device->retry_ns = 0;
+}
+
+static void send_retries(struct cluster *cluster) {
+    const uint64_t now = platform_now_ns();
+    for (uint32_t i = 0; i < cluster->count; i++) {
+        struct cluster_device *device = &cluster->devices[i];
+        struct shoal_error error;
+        if (device->retry_ns == 0 || now < device->retry_ns || device->lost) {
+            continue;
+        }
+        device->retry_ns = 0;
+        if (control_send(cluster->transport, device->name, WIRE_REQUEST,
+                         json_incref(device->request), &error) != SHOAL_OK) {
+            log_debug("device %s: %s", device->name, error.text); /* lost, or again in a second */
+            device->retry_ns = now + RETRY_NS;
+        }
+    }
+}
+
+void cluster_lease(struct cluster *cluster, uint64_t lease_ns) {
+    cluster->lease_ns = lease_ns;
+    cluster->renew_ns = platform_now_ns() + lease_ns / RENEWALS_PER_LEASE;
+}
+
+static void renew(struct cluster *cluster) {
+    const uint64_t now = platform_now_ns();
+    if (cluster->lease_ns == 0 || now < cluster->renew_ns) {
+        return;
+    }
+    cluster->renew_ns = now + cluster->lease_ns / RENEWALS_PER_LEASE;
+    for (uint32_t i = 0; i < cluster->count; i++) {
+        const struct cluster_device *device = &cluster->devices[i];
+        struct shoal_error error;
+        if (!device->lost &&
+            control_send(cluster->transport, device->name, WIRE_EVENT,
+                         json_pack("{s:s}", "event", "renew"), &error) != SHOAL_OK) {
+            log_debug("device %s: %s", device->name, error.text);
+        }
+    }
+}
+
 static void file_reply(struct cluster *cluster, const char *peer,
                        const struct wire_message *message) {
     const uint32_t index = cluster_find(cluster, peer);
@@ -72,6 +136,11 @@ static void file_reply(struct cluster *cluster, const char *peer,
         json_decref(reply);
         return;
     }
+    if (ask_again(device, reply)) {
+        json_decref(reply);
+        return;
+    }
+    close_request(device);
     json_decref(device->reply);
     device->reply = reply;
     device->pending = 0;
@@ -99,6 +168,8 @@ shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns,
         if (find_ended(cluster, event)) {
             return SHOAL_OK;
         }
+        send_retries(cluster);
+        renew(cluster);
         const uint64_t watch = platform_now_ns() + WATCH_NS;
         const shoal_status status = cluster->transport->ops->next(
             cluster->transport, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA,
@@ -144,6 +215,8 @@ shoal_status cluster_ask(struct cluster *cluster, uint32_t index, json_t *reques
         return lost_error(device, error);
     }
     device->pending = ++cluster->next_id;
+    device->retry_until_ns = 0;
+    close_request(device);
     json_decref(device->reply);
     device->reply = NULL;
     if (request == NULL ||
@@ -152,10 +225,12 @@ shoal_status cluster_ask(struct cluster *cluster, uint32_t index, json_t *reques
         device->pending = 0;
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a request");
     }
+    device->request = json_incref(request);
     const shoal_status status =
         control_send(cluster->transport, device->name, WIRE_REQUEST, request, error);
     if (status != SHOAL_OK) {
         device->pending = 0;
+        close_request(device);
         return error_wrap(error, status, "device %s", device->name);
     }
     return SHOAL_OK;
@@ -309,6 +384,7 @@ void cluster_destroy(struct cluster *cluster) {
     for (uint32_t i = 0; i < cluster->count; i++) {
         json_decref(cluster->devices[i].info);
         json_decref(cluster->devices[i].reply);
+        json_decref(cluster->devices[i].request);
     }
     mem_free(cluster->devices);
     mem_free(cluster);

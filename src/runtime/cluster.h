@@ -33,7 +33,9 @@ struct cluster_device {
     char lost_text[192]; /* why, for the user */
     json_t *info;        /* its answer to "info" */
     uint64_t pending;    /* id of the call that waits for an answer; 0 = none */
-    json_t *reply;       /* to the last call */
+    json_t *request;     /* that call, asked again at retry_ns if the device was busy */
+    uint64_t retry_ns, retry_until_ns; /* retry_ns 0: the answer is awaited */
+    json_t *reply;                     /* to the last call */
     struct local_device *local;
 };
 
@@ -45,6 +47,7 @@ struct cluster {
     bool in_process;
     struct local_cluster *local;
     uint64_t next_id;
+    uint64_t lease_ns, renew_ns; /* while jobs are there: how long they live unrenewed; when next */
 };
 
 /* Silence after which a peer counts as lost: long enough for a machine whose cores are all taken.
@@ -61,7 +64,11 @@ void cluster_destroy(struct cluster *cluster); /* stops local devices; NULL allo
 
 void cluster_interrupt(struct cluster *cluster);
 
-/* Sends a call; takes the reference to request, adds its id. One call per device at a time. */
+/*
+ * Sends a call; takes the reference to request, adds its id. One call per device at a time. A
+ * device that is busy with somebody else's job is asked again for a minute before its refusal
+ * counts.
+ */
 NODISCARD shoal_status cluster_ask(struct cluster *cluster, uint32_t device, json_t *request,
                                    struct shoal_error *error);
 /*
@@ -82,6 +89,9 @@ NODISCARD shoal_status cluster_call(struct cluster *cluster, uint32_t device, js
  */
 NODISCARD shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns,
                                     struct transport_event *event, struct shoal_error *error);
+
+/* From now on cluster_next renews this owner's jobs on all devices in time; 0: no longer. */
+void cluster_lease(struct cluster *cluster, uint64_t lease_ns);
 
 /* Index of a peer by name; count if there is none. */
 uint32_t cluster_find(const struct cluster *cluster, const char *name);

@@ -6,13 +6,12 @@
 #include "protocol/run.h"
 #include "runtime/control.h"
 #include "runtime/feeder.h"
+#include "runtime/job_stages.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PREPARE_NS (900 * CLOCK_SECOND)
-#define REPORT_NS (10 * CLOCK_SECOND)
 #define STALL_NS (60 * CLOCK_SECOND)
 #define ANSWER_NS (2 * CLOCK_SECOND)
 #define READ_AHEAD 2
@@ -61,53 +60,6 @@ static uint32_t stage_of_peer(const struct job *job, const char *peer) {
 }
 
 /* ---- setup ---- */
-
-static json_t *weights_document(const struct weights_spec *weights) {
-    return weights->path == NULL ? json_pack("{s:I}", "seed", (json_int_t)weights->seed)
-                                 : json_pack("{s:s}", "path", weights->path);
-}
-
-static shoal_status prepare_request(const struct job *job, uint32_t index, json_t **out,
-                                    struct shoal_error *error) {
-    char *model;
-    json_t *weights = weights_document(&job->options->weights);
-    if (weights == NULL) {
-        return error_set(error, SHOAL_INVALID, "%s: the weights' path must be UTF-8",
-                         job->options->weights.path);
-    }
-    const shoal_status status = model_config_to_json(job->options->model, &model, error);
-    if (status != SHOAL_OK) {
-        json_decref(weights);
-        return status;
-    }
-    const struct plan_stage *stage = stage_of(job, index);
-    const bool last = index + 1 == stage_count(job);
-    const struct cluster_device *next = last ? NULL : device_of(job, index + 1);
-    json_t *request =
-        json_pack("{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:s, s:s, s:s, s:o, s:O}", "call",
-                  "prepare", "job", (json_int_t)job->id, "generation", 1, "stage", (int)index,
-                  "stages", (int)stage_count(job), "first", (json_int_t)stage->first, "last",
-                  (json_int_t)stage->last, "batch", (json_int_t)job->options->batch, "previous",
-                  index == 0 ? CLUSTER_OWNER : device_of(job, index - 1)->name, "next",
-                  last ? CLUSTER_OWNER : next->name, "model", model, "weights", weights, "choice",
-                  job->options->choice);
-    mem_free(model);
-    if (request != NULL && !last) {
-        (void)json_object_set_new(request, "address", json_string(next->address));
-        (void)json_object_set_new(request, "key", json_string(next->key));
-    }
-    *out = request;
-    return SHOAL_OK; /* a request that is NULL for want of memory is cluster_ask's to report */
-}
-
-static shoal_status prepare(struct job *job, struct shoal_error *error) {
-    for (uint32_t i = 0; i < stage_count(job); i++) {
-        json_t *request;
-        TRY(prepare_request(job, i, &request, error));
-        TRY(cluster_ask(job->options->cluster, stage_of(job, i)->device, request, error));
-    }
-    return cluster_collect(job->options->cluster, PREPARE_NS, error);
-}
 
 static void on_skip(void *context, uint64_t item, const struct shoal_error *why) {
     const struct job_options *options = ((struct job *)context)->options;
@@ -236,7 +188,8 @@ static shoal_status ask_progress(struct job *job, struct shoal_error *error) {
         const struct cluster_device *device = device_of(job, i);
         if (device->pending == 0 && !device->lost) {
             TRY(cluster_ask(job->options->cluster, stage_of(job, i)->device,
-                            json_pack("{s:s}", "call", "progress"), error));
+                            json_pack("{s:s, s:I}", "call", "progress", "job", (json_int_t)job->id),
+                            error));
         }
     }
     return SHOAL_OK;
@@ -494,23 +447,6 @@ static void summarise(struct job *job) {
     }
 }
 
-static shoal_status collect_reports(struct job *job, struct shoal_error *error) {
-    struct cluster *cluster = job->options->cluster;
-    for (uint32_t i = 0; i < stage_count(job); i++) {
-        TRY(cluster_ask(cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "report"),
-                        error));
-    }
-    TRY(cluster_collect(cluster, REPORT_NS, error));
-    for (uint32_t i = 0; i < stage_count(job); i++) {
-        job->outcome->stages[i].report = json_incref(device_of(job, i)->reply);
-    }
-    for (uint32_t i = 0; i < stage_count(job); i++) {
-        TRY(cluster_ask(cluster, stage_of(job, i)->device, json_pack("{s:s}", "call", "stop"),
-                        error));
-    }
-    return cluster_collect(cluster, REPORT_NS, error);
-}
-
 static void fini(struct job *job) {
     struct transport *transport = job->options->cluster->transport;
     feeder_destroy(job->feeder);
@@ -540,7 +476,7 @@ shoal_status job_run(const struct job_options *options, struct job_outcome *out,
         memcpy(out->stages[i].name, device_of(job, i)->name, sizeof out->stages[i].name);
     }
     const uint64_t begin = platform_now_ns();
-    shoal_status status = prepare(job, error);
+    shoal_status status = job_stages_prepare(options, job->id, error);
     const double cpu = platform_process_cpu_s();
     job->start_ns = platform_now_ns();
     out->setup_s = (double)(job->start_ns - begin) * 1e-9;
@@ -554,8 +490,9 @@ shoal_status job_run(const struct job_options *options, struct job_outcome *out,
     }
     if (status == SHOAL_OK) {
         results_digest(options->results, out->digest);
-        status = collect_reports(job, error);
+        status = job_stages_finish(options, job->id, out, error);
     }
+    cluster_lease(options->cluster, 0);
     fini(job);
     return status;
 }

@@ -237,6 +237,7 @@ static void expect_end(enum mischief mischief, shoal_status wanted) {
     owner->ops->destroy(owner);
     inproc_hub_destroy(hub);
     json_decref(device.reply);
+    json_decref(device.request);
 }
 
 static void a_device_that_talks_without_working_meets_the_deadline(void **state) {

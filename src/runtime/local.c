@@ -92,6 +92,9 @@ static shoal_status start_process(struct cluster *cluster, uint32_t index,
                                 log_enabled(LOG_DEBUG) ? "debug" : "error",
                                 "--message-bytes",
                                 window,
+                                "--drain",
+                                "0",
+                                "--local",
                                 NULL};
     /* Threads are the kernels' business: a pool of OpenBLAS's own would only spin beside them. */
     static const char *const environment[] = {"OPENBLAS_NUM_THREADS=1", NULL};
@@ -158,7 +161,8 @@ static shoal_status start_thread(struct cluster *cluster, uint32_t index,
                                       .transport = device->transport,
                                       .threads = cluster->threads,
                                       .memory_limit = options->memory_limit,
-                                      .shared_process = true};
+                                      .shared_process = true,
+                                      .local = true};
     TRY(node_create(&node, &device->node, error));
     if (pthread_create(&device->thread, NULL, run_device, device) != 0) {
         return error_set(error, SHOAL_NO_MEMORY, "%s: cannot start its thread", node.name);

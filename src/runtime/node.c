@@ -27,6 +27,9 @@ shoal_status node_create(const struct node_options *options, struct node **out,
     node->options.name = node->name;
     node->transport = options->transport;
     atomic_init(&node->stop, false);
+    atomic_init(&node->drain, false);
+    atomic_init(&node->reload, false);
+    node->start_ns = platform_now_ns();
     for (int i = 0; i < NODE_MAX_JOBS; i++) {
         node->jobs[i].node = node;
     }
@@ -77,6 +80,16 @@ void node_stop(struct node *node) {
     node->transport->ops->interrupt(node->transport);
 }
 
+void node_drain(struct node *node) {
+    atomic_store(&node->drain, true);
+    node->transport->ops->interrupt(node->transport);
+}
+
+void node_reload(struct node *node) {
+    atomic_store(&node->reload, true);
+    node->transport->ops->interrupt(node->transport);
+}
+
 bool node_peer_is_up(const struct node *node, const char *name) {
     for (const struct node_peer *peer = node->peers; peer != NULL; peer = peer->next) {
         if (strcmp(peer->name, name) == 0) {
@@ -105,6 +118,8 @@ static void handle_message(struct node *node, struct transport_message *message)
         log_warn("%s sent a message that cannot be read: %s", message->peer, error.text);
     } else if (decoded.header.kind == WIRE_REQUEST) {
         node_handle_request(node, message->peer, &decoded);
+    } else if (decoded.header.kind == WIRE_EVENT) {
+        node_handle_notice(node, message->peer, &decoded);
     } else if (decoded.header.kind == WIRE_ACTIVATION) {
         node_job_data(node, message, &decoded);
         return;
@@ -155,12 +170,54 @@ shoal_status node_handle_event(struct node *node, struct transport_event *event,
     return SHOAL_OK;
 }
 
+static bool is_idle(const struct node *node) {
+    return !node_has_jobs(node) && node->measurement == NULL;
+}
+
+/* What signals asked for. */
+static void obey(struct node *node) {
+    if (atomic_exchange(&node->reload, false) && node->options.reload != NULL) {
+        node->options.reload(node->options.context);
+    }
+    if (atomic_load(&node->drain) && node->drain_until_ns == 0) {
+        node->drain_until_ns = platform_now_ns() + node->options.drain_ns;
+        log_info("stopping: %s", is_idle(node) ? "nothing is underway"
+                                               : "no new jobs; the present ones may finish");
+    }
+}
+
+/* Whether running ends; what time alone brings about is done here. */
+static bool is_over(struct node *node) {
+    obey(node);
+    const uint64_t now = platform_now_ns();
+    if (node->drain_until_ns == 0) {
+        return atomic_load(&node->stop);
+    }
+    if (now >= node->drain_until_ns && !is_idle(node)) {
+        log_warn("stopping: what is underway did not finish within %.0f s",
+                 (double)node->options.drain_ns * 1e-9);
+        return true;
+    }
+    return atomic_load(&node->stop) || is_idle(node);
+}
+
+static uint64_t next_deadline(const struct node *node) {
+    uint64_t deadline = platform_now_ns() + IDLE_NS;
+    const uint64_t others[] = {node_jobs_deadline(node),
+                               node->drain_until_ns > 0 ? node->drain_until_ns : CLOCK_NEVER};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        deadline = others[i] < deadline ? others[i] : deadline;
+    }
+    return deadline;
+}
+
 shoal_status node_run(struct node *node, struct shoal_error *error) {
-    while (!atomic_load(&node->stop)) {
+    while (!is_over(node)) {
         struct transport_event event;
         const shoal_status status = node->transport->ops->next(
-            node->transport, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA,
-            platform_now_ns() + IDLE_NS, &event, error);
+            node->transport, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA, next_deadline(node),
+            &event, error);
+        node_jobs_expire(node, platform_now_ns(), status == SHOAL_TIMEOUT);
         if (status == SHOAL_TIMEOUT) {
             continue;
         }

@@ -50,6 +50,7 @@ struct node_job {
     int64_t batch;
     char owner[TRANSPORT_NAME_BYTES], previous[TRANSPORT_NAME_BYTES], next[TRANSPORT_NAME_BYTES];
     uint64_t begin_ns;
+    uint64_t lease_ns, lease_until_ns; /* dropped then unless renewed; lease_ns 0: never */
     uint64_t prepare_id, stop_id; /* requests that wait for an answer; stop's only if stopping */
     bool stopping;
     bool next_up;
@@ -89,7 +90,9 @@ struct node {
     char name[TRANSPORT_NAME_BYTES];
     struct transport *transport;
     struct worker *computer, *loader;
-    atomic_bool stop;
+    atomic_bool stop, drain, reload; /* asked for */
+    uint64_t drain_until_ns;         /* draining; 0: not */
+    uint64_t start_ns;
     size_t start_resident_bytes;
     struct node_peer *peers;
     struct node_job jobs[NODE_MAX_JOBS];
@@ -111,6 +114,7 @@ struct node_call {
 void node_handle_request(struct node *node, const char *peer, const struct wire_message *message);
 NODISCARD shoal_status node_reply_or_out_of_memory(struct node_call *call, json_t *reply,
                                                    struct shoal_error *error);
+void node_handle_notice(struct node *node, const char *peer, const struct wire_message *message);
 /* A deferred answer; takes the reference. */
 void node_reply(struct node *node, const char *peer, json_t *reply);
 void node_refuse(struct node *node, const char *peer, uint64_t id, const struct shoal_error *error);
@@ -123,7 +127,8 @@ NODISCARD shoal_status node_call_prepare(struct node_call *call, struct shoal_er
 void node_prepare_peer_up(struct node_job *job); /* the next device is up */
 void node_load_free(struct node_load *load);
 
-/* node_measure.c. Busy: BUSY, naming what the device is busy with. */
+/* node_measure.c. Errors: CLOSED when the device is stopping. Busy: BUSY, naming what the device is
+ * busy with. */
 NODISCARD shoal_status node_check_idle(const struct node *node, struct shoal_error *error);
 NODISCARD shoal_status node_check_not_measuring(const struct node *node, struct shoal_error *error);
 NODISCARD shoal_status node_call_choose(struct node_call *call, struct shoal_error *error);
@@ -139,6 +144,12 @@ void node_jobs_peer_up(struct node *node, const char *peer);
 void node_jobs_peer_lost(struct node *node, const char *peer, const char *reason);
 void node_job_end(struct node_job *job); /* at once, or when its worker is done with it */
 void node_job_fail(struct node_job *job, const struct shoal_error *error);
+void node_jobs_renew(struct node *node, const char *owner);
+/* Drops jobs whose lease ran out. all_heard: no event waits, so no renewal either; otherwise as
+ * much time again is given. */
+void node_jobs_expire(struct node *node, uint64_t now_ns, bool all_heard);
+uint64_t node_jobs_deadline(const struct node *node);
+bool node_has_jobs(const struct node *node);
 /* The job of an owner: of that id, or (id 0) the only one. Errors: NOT_FOUND, DENIED. */
 NODISCARD shoal_status node_find_job(struct node *node, const char *owner, uint64_t id,
                                      struct node_job **out, struct shoal_error *error);

@@ -92,6 +92,60 @@ void node_job_fail(struct node_job *job, const struct shoal_error *error) {
     }
 }
 
+/* ---- leases ---- */
+
+bool node_has_jobs(const struct node *node) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        if (node->jobs[i].state != NODE_JOB_FREE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_leased(const struct node_job *job) {
+    return job->state != NODE_JOB_FREE && job->state != NODE_JOB_ENDING && job->lease_ns > 0;
+}
+
+void node_jobs_renew(struct node *node, const char *owner) {
+    const uint64_t now = platform_now_ns();
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (is_leased(job) && strcmp(job->owner, owner) == 0) {
+            job->lease_until_ns = now + job->lease_ns;
+        }
+    }
+}
+
+void node_jobs_expire(struct node *node, uint64_t now_ns, bool all_heard) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (!is_leased(job) || now_ns < job->lease_until_ns + (all_heard ? 0 : job->lease_ns)) {
+            continue;
+        }
+        struct shoal_error error;
+        (void)error_set(&error, SHOAL_TIMEOUT, "the job's owner %s did not renew it for %.0f s",
+                        job->owner, (double)job->lease_ns * 1e-9);
+        if (job->state == NODE_JOB_READY) {
+            node_job_fail(job, &error);
+        } else {
+            node_refuse(node, job->owner, job->prepare_id, &error);
+        }
+        node_job_end(job);
+    }
+}
+
+uint64_t node_jobs_deadline(const struct node *node) {
+    uint64_t deadline = CLOCK_NEVER;
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        const struct node_job *job = &node->jobs[i];
+        if (is_leased(job) && job->lease_until_ns < deadline) {
+            deadline = job->lease_until_ns;
+        }
+    }
+    return deadline;
+}
+
 /* ---- time ---- */
 
 /* Called before anything changes what the job waits for. */

@@ -37,6 +37,9 @@ shoal_status node_check_not_measuring(const struct node *node, struct shoal_erro
         return error_set(error, SHOAL_BUSY, "busy with a measurement for %s",
                          node->measurement->peer);
     }
+    if (node->drain_until_ns > 0) {
+        return error_set(error, SHOAL_CLOSED, "%s is stopping", node->name);
+    }
     return node->measures_link ? error_set(error, SHOAL_BUSY, "busy with measuring a link")
                                : SHOAL_OK;
 }

@@ -12,6 +12,9 @@
 #include <string.h>
 
 #define MAX_PATH_BYTES 4096
+#define DEFAULT_LEASE_S 30
+#define MAX_LEASE_S 86400
+#define NODE_NO_KEY "-" /* inproc's */
 #define MESSAGES_UNDERWAY 4
 
 /* What loading needs of the request, and what became of it. */
@@ -38,7 +41,7 @@ void node_load_free(struct node_load *load) {
 /* ---- reading the request ---- */
 
 /* {"seed": n} or {"path": TEXT} */
-static shoal_status read_weights(const json_t *request, struct node_load *load,
+static shoal_status read_weights(const json_t *request, bool local, struct node_load *load,
                                  struct shoal_error *error) {
     const json_t *weights;
     TRY(control_object(request, "weights", &weights, error));
@@ -50,6 +53,10 @@ static shoal_status read_weights(const json_t *request, struct node_load *load,
     }
     const char *path;
     TRY(control_text(weights, "path", MAX_PATH_BYTES, &path, error));
+    if (!local) {
+        return error_set(error, SHOAL_DENIED,
+                         "weights by path are for devices of the owner's own machine");
+    }
     load->path = mem_strdup(path);
     load->weights.path = load->path;
     return load->path != NULL ? SHOAL_OK
@@ -66,7 +73,7 @@ static shoal_status read_load(const struct node_call *call, struct node_job *job
     const json_t *choice;
     TRY(control_object(call->request, "choice", &choice, error));
     TRY(choice_from_json(choice, &load->choice, error));
-    TRY(read_weights(call->request, load, error));
+    TRY(read_weights(call->request, call->node->options.local, load, error));
     load->options = (struct stage_options){.model = &load->model,
                                            .first = (uint32_t)first,
                                            .last = (uint32_t)last,
@@ -79,7 +86,6 @@ static shoal_status read_load(const struct node_call *call, struct node_job *job
 static shoal_status read_job(const struct node_call *call, struct node_job *job,
                              struct shoal_error *error) {
     int64_t number;
-    const char *previous, *next;
     TRY(control_integer(call->request, "job", 0, INT64_MAX, &number, error));
     job->id = (uint64_t)number;
     TRY(control_integer(call->request, "generation", 0, UINT32_MAX, &number, error));
@@ -88,24 +94,80 @@ static shoal_status read_job(const struct node_call *call, struct node_job *job,
     job->count = (uint16_t)number;
     TRY(control_integer(call->request, "stage", 0, job->count - 1, &number, error));
     job->index = (uint16_t)number;
-    TRY(control_text(call->request, "previous", TRANSPORT_NAME_BYTES - 1, &previous, error));
-    TRY(control_text(call->request, "next", TRANSPORT_NAME_BYTES - 1, &next, error));
     (void)snprintf(job->owner, sizeof job->owner, "%s", call->peer);
-    (void)snprintf(job->previous, sizeof job->previous, "%s", previous);
-    (void)snprintf(job->next, sizeof job->next, "%s", next);
+    number = DEFAULT_LEASE_S;
+    if (json_object_get(call->request, "lease_s") != NULL) {
+        TRY(control_integer(call->request, "lease_s", 1, MAX_LEASE_S, &number, error));
+    }
+    job->lease_ns = (uint64_t)number * CLOCK_SECOND;
+    job->lease_until_ns = job->begin_ns + job->lease_ns;
     return SHOAL_OK;
 }
 
-/* Dials the next device unless it is connected, or is the owner. */
+/* ---- the neighbours ---- */
+
+/*
+ * A device is known by its key: the name is what this device's allow-list calls it. Keyless
+ * transports ("-") know names alone. *listed: whether the allow-list has it.
+ */
+static shoal_status read_device(const struct node_call *call, const json_t *device,
+                                char name[TRANSPORT_NAME_BYTES], bool *listed,
+                                struct shoal_error *error) {
+    struct transport *transport = call->node->transport;
+    const char *said, *key, *known = NULL;
+    TRY(control_text(device, "name", TRANSPORT_NAME_BYTES - 1, &said, error));
+    TRY(control_text(device, "key", 64, &key, error));
+    const bool keyless = strcmp(key, NODE_NO_KEY) == 0;
+    if (!keyless) {
+        known = transport->ops->name_of_key(transport, key);
+    }
+    *listed = keyless || known != NULL;
+    (void)snprintf(name, TRANSPORT_NAME_BYTES, "%s", known != NULL ? known : said);
+    return SHOAL_OK;
+}
+
+/* null is the owner. The previous device dials this one, which must let it. */
+static shoal_status read_previous(const struct node_call *call, struct node_job *job,
+                                  struct shoal_error *error) {
+    const json_t *device = json_object_get(call->request, "previous");
+    bool listed;
+    if (json_is_null(device)) {
+        memcpy(job->previous, job->owner, sizeof job->previous);
+        return SHOAL_OK;
+    }
+    TRY(control_object(call->request, "previous", &device, error));
+    TRY(read_device(call, device, job->previous, &listed, error));
+    if (!listed) {
+        return error_set(error, SHOAL_DENIED,
+                         "the key of %s is not on the allow-list of %s, which is to receive from "
+                         "it: add the line '%s %s' to %s there",
+                         job->previous, call->node->name, job->previous,
+                         json_string_value(json_object_get(device, "key")),
+                         call->node->options.allow_file != NULL ? call->node->options.allow_file
+                                                                : "the allow-list");
+    }
+    return SHOAL_OK;
+}
+
+/* Dials the next device unless it is connected, or is the owner (null). */
 static shoal_status dial_next(const struct node_call *call, struct node_job *job,
                               struct shoal_error *error) {
+    const json_t *device = json_object_get(call->request, "next");
+    const char *address, *key;
+    bool listed;
+    if (json_is_null(device)) {
+        memcpy(job->next, job->owner, sizeof job->next);
+        job->next_up = true;
+        return SHOAL_OK;
+    }
+    TRY(control_object(call->request, "next", &device, error));
+    TRY(read_device(call, device, job->next, &listed, error));
+    TRY(control_text(device, "address", 256, &address, error));
+    TRY(control_text(device, "key", 64, &key, error));
     job->next_up = node_peer_is_up(job->node, job->next);
     if (job->next_up) {
         return SHOAL_OK;
     }
-    const char *address, *key;
-    TRY(control_text(call->request, "address", 256, &address, error));
-    TRY(control_text(call->request, "key", 64, &key, error));
     struct transport *transport = job->node->transport;
     const shoal_status status = transport->ops->connect(transport, job->next, address, key, error);
     return status == SHOAL_BUSY ? SHOAL_OK : status; /* underway: an event will tell */
@@ -245,22 +307,14 @@ static shoal_status find_place(struct node *node, uint64_t id, struct node_job *
     return SHOAL_OK;
 }
 
-static bool has_jobs(const struct node *node) {
-    for (int i = 0; i < NODE_MAX_JOBS; i++) {
-        if (node->jobs[i].state != NODE_JOB_FREE) {
-            return true;
-        }
-    }
-    return false;
-}
-
 shoal_status node_call_prepare(struct node_call *call, struct shoal_error *error) {
     struct node *node = call->node;
-    struct node_job *job, made = {.node = node, .prepare_id = call->id};
+    struct node_job *job;
+    struct node_job made = {.node = node, .prepare_id = call->id, .begin_ns = platform_now_ns()};
     TRY(node_check_not_measuring(node, error));
     TRY(read_job(call, &made, error));
     TRY(find_place(node, made.id, &job, error));
-    if (!has_jobs(node)) {
+    if (!node_has_jobs(node)) {
         memory_trim();
         memory_resident_peak_reset(); /* a job's peak is its own, not that of an earlier job or a
                                          profile */
@@ -269,10 +323,12 @@ shoal_status node_call_prepare(struct node_call *call, struct shoal_error *error
     if (made.load == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a job");
     }
-    made.begin_ns = platform_now_ns();
     *job = made;
     job->state = NODE_JOB_LOADING;
     shoal_status status = read_load(call, job, error);
+    if (status == SHOAL_OK) {
+        status = read_previous(call, job, error);
+    }
     if (status == SHOAL_OK) {
         status = dial_next(call, job, error);
     }

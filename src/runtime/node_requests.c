@@ -112,6 +112,10 @@ static shoal_status call_report(struct node_call *call, struct shoal_error *erro
 static shoal_status call_stop(struct node_call *call, struct shoal_error *error) {
     struct node_job *job;
     TRY(find_job(call, &job, error));
+    if (job->state != NODE_JOB_READY) {
+        (void)error_set(error, SHOAL_CANCELLED, "the job was stopped before it was ready");
+        node_refuse(call->node, job->owner, job->prepare_id, error);
+    }
     job->stopping = true;
     job->stop_id = call->id;
     node_job_end(job);
@@ -142,6 +146,25 @@ static shoal_status dispatch(struct node_call *call, struct shoal_error *error) 
     }
     return error_set(error, SHOAL_UNSUPPORTED, "version %s knows no call '%s'", SHOAL_VERSION_TEXT,
                      name);
+}
+
+/* What a peer says without wanting an answer. */
+void node_handle_notice(struct node *node, const char *peer, const struct wire_message *message) {
+    struct shoal_error error;
+    json_t *notice;
+    const char *name = "";
+    if (control_parse(message, &notice, &error) != SHOAL_OK) {
+        log_warn("%s: %s", peer, error.text);
+        return;
+    }
+    if (control_text(notice, "event", 32, &name, &error) != SHOAL_OK) {
+        log_warn("%s: %s", peer, error.text);
+    } else if (strcmp(name, "renew") == 0) {
+        node_jobs_renew(node, peer);
+    } else {
+        log_debug("%s sent the event '%s', which a node does not take", peer, name);
+    }
+    json_decref(notice);
 }
 
 void node_handle_request(struct node *node, const char *peer, const struct wire_message *message) {

@@ -55,7 +55,7 @@ static void wrong_usage_is_2_and_says_what(void **state) {
     expect("run vit-test --input random:5 --deadline 1e300", 2, "--deadline wants seconds");
     expect("run vit-test --input random:5 --deadline 1e-12", 2, "--deadline wants seconds");
     expect("bench motor vit-test", 2, "bench engine MODEL");
-    expect("node", 2, "--key FILE and --allow FILE");
+    expect("node", 2, "say --key FILE");
 }
 
 static void what_is_not_there_is_1_and_named(void **state) {
