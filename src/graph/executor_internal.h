@@ -4,6 +4,8 @@
 
 #include "graph/executor.h"
 
+#include <stdbool.h>
+
 #define PHASE_COUNT 3
 #define NO_OFFSET SIZE_MAX
 
@@ -62,6 +64,7 @@ struct executor {
 struct executor_weights {
     const struct executor *executor; /* compared, not read, when destroyed */
     void **packed;                   /* per node; NULL where it has no params */
+    bool *shared;                    /* per node: packed is another version's, not freed here */
     uint32_t node_count;
     unsigned char *plain;
 };
@@ -71,6 +74,23 @@ struct executor_slot {
     unsigned char *data;
     void **pointers; /* behind the data, in the same allocation */
 };
+
+/* A version that holds nothing yet, and reads and packs what it lacks: packed that is NULL. Forward
+ * only; errors: those of executor_weights_load, after which it may be filled in part. */
+NODISCARD shoal_status executor_weights_create_empty(struct executor *executor,
+                                                     struct executor_weights **out,
+                                                     struct shoal_error *error);
+NODISCARD shoal_status executor_weights_fill(struct executor_weights *weights,
+                                             struct weight_source *source,
+                                             struct shoal_error *error);
+
+/* Where the nodes of a slot find their values; once its executor, data and pointers are set. */
+void executor_slot_set_pointers(struct executor_slot *slot);
+/* Phase F, with a scratch that may be another's. */
+NODISCARD shoal_status executor_run_nodes(const struct executor *executor,
+                                          const struct executor_weights *weights,
+                                          const struct executor_slot *slot, void *scratch,
+                                          struct shoal_error *error);
 
 /* Values, lifetimes and offsets of the compiled nodes (executor_values.c). Errors: INVALID,
  * NO_MEMORY. */

@@ -12,7 +12,7 @@ static void *value_address(const struct executor_slot *slot, graph_value_id id) 
     return slot->data + slot->executor->values[local].offset;
 }
 
-static void set_pointers(struct executor_slot *slot) {
+void executor_slot_set_pointers(struct executor_slot *slot) {
     const struct executor *executor = slot->executor;
     for (uint32_t i = 0; i < executor->node_count; i++) {
         const struct graph_node *node = executor->nodes[i].node;
@@ -57,7 +57,7 @@ shoal_status executor_slot_create(struct executor *executor, struct executor_slo
     slot->executor = executor;
     slot->data = data;
     slot->pointers = (void **)(void *)(data + executor->data_bytes);
-    set_pointers(slot);
+    executor_slot_set_pointers(slot);
     *out = slot;
     return SHOAL_OK;
 }
@@ -77,6 +77,33 @@ struct tensor executor_slot_tensor(const struct executor_slot *slot, graph_value
     return (struct tensor){type->dtype, type->shape, data};
 }
 
+/* Nodes first..end−1. */
+static shoal_status run_range(const struct executor *executor,
+                              const struct executor_weights *weights,
+                              const struct executor_slot *slot, void *scratch, uint32_t first,
+                              uint32_t end, struct shoal_error *error) {
+    for (uint32_t i = first; i < end; i++) {
+        const struct executor_node *node = &executor->nodes[i];
+        void **inputs = slot->pointers + node->pointers;
+        const shoal_status status =
+            node->kernel->ops->run(node->kernel, weights->packed[i], (const void *const *)inputs,
+                                   inputs + node->node->input_count, scratch);
+        if (status != SHOAL_OK) {
+            return error_set(error, status, "node %s (%s, kernels %s) failed: %s", node->node->name,
+                             op_describe(node->node->op)->name, node->kernel->ops->name,
+                             shoal_status_text(status));
+        }
+    }
+    return SHOAL_OK;
+}
+
+shoal_status executor_run_nodes(const struct executor *executor,
+                                const struct executor_weights *weights,
+                                const struct executor_slot *slot, void *scratch,
+                                struct shoal_error *error) {
+    return run_range(executor, weights, slot, scratch, 0, executor->phase_end[GRAPH_F], error);
+}
+
 shoal_status executor_run(struct executor *executor, const struct executor_weights *weights,
                           struct executor_slot *slot, enum graph_phase phase,
                           struct shoal_error *error) {
@@ -87,18 +114,7 @@ shoal_status executor_run(struct executor *executor, const struct executor_weigh
         slot->pointers[executor->bindings[b].pointer] =
             weights->plain + executor->bindings[b].plain_offset;
     }
-    const uint32_t end = executor->phase_end[phase];
-    for (uint32_t i = phase > 0 ? executor->phase_end[phase - 1] : 0; i < end; i++) {
-        const struct executor_node *node = &executor->nodes[i];
-        void **inputs = slot->pointers + node->pointers;
-        const shoal_status status =
-            node->kernel->ops->run(node->kernel, weights->packed[i], (const void *const *)inputs,
-                                   inputs + node->node->input_count, executor->scratch);
-        if (status != SHOAL_OK) {
-            return error_set(error, status, "node %s (%s, kernels %s) failed: %s", node->node->name,
-                             op_describe(node->node->op)->name, node->kernel->ops->name,
-                             shoal_status_text(status));
-        }
-    }
-    return SHOAL_OK;
+    return run_range(executor, weights, slot, executor->scratch,
+                     phase > 0 ? executor->phase_end[phase - 1] : 0, executor->phase_end[phase],
+                     error);
 }

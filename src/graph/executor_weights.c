@@ -118,7 +118,7 @@ static shoal_status make_room(struct executor_weights *weights, uint32_t index,
     return SHOAL_OK;
 }
 
-/* Forward only: one node's params at a time through a staging buffer. */
+/* Forward only: the params of one node after the other through a staging buffer. */
 static shoal_status load_staged(struct executor_weights *weights, struct weight_source *source,
                                 unsigned char *staging, struct problems *problems,
                                 struct shoal_error *error) {
@@ -127,6 +127,9 @@ static shoal_status load_staged(struct executor_weights *weights, struct weight_
         const struct graph_node *node = executor->nodes[i].node;
         const void *params[OP_MAX_PARAMS] = {NULL};
         size_t offset = 0;
+        if (weights->packed[i] != NULL) {
+            continue;
+        }
         for (int p = 0; p < node->param_count; p++) {
             float *to = (float *)(void *)(staging + offset);
             TRY(read_param(executor, source, node->params[p], to, problems, error));
@@ -153,30 +156,37 @@ static shoal_status load_plain(struct executor_weights *weights, struct weight_s
     return problems->count == 0 ? executor_weights_pack(weights, error) : SHOAL_OK;
 }
 
-static shoal_status create_empty(struct executor *executor, struct executor_weights **out,
-                                 struct shoal_error *error) {
+shoal_status executor_weights_create_empty(struct executor *executor, struct executor_weights **out,
+                                           struct shoal_error *error) {
     struct executor_weights *weights = mem_calloc(1, sizeof *weights);
     void **packed = mem_calloc(executor->node_count, sizeof *packed);
+    bool *shared = mem_calloc(executor->node_count, sizeof *shared);
     unsigned char *plain =
         executor->plain_offsets == NULL ? NULL : mem_alloc_aligned(executor->plain_bytes);
-    if (weights == NULL || packed == NULL || (executor->plain_offsets != NULL && plain == NULL)) {
+    if (weights == NULL || packed == NULL || shared == NULL ||
+        (executor->plain_offsets != NULL && plain == NULL)) {
         mem_free(weights);
         mem_free(packed);
+        mem_free(shared);
         mem_free(plain);
         return error_set(error, SHOAL_NO_MEMORY, "no memory for weights");
     }
     if (plain != NULL) {
         memset(plain, 0, executor->plain_bytes);
     }
-    *weights = (struct executor_weights){executor, packed, executor->node_count, plain};
+    *weights = (struct executor_weights){executor, packed, shared, executor->node_count, plain};
     *out = weights;
     return SHOAL_OK;
 }
 
-static size_t largest_staging(const struct executor *executor) {
+static size_t largest_staging(const struct executor_weights *weights) {
+    const struct executor *executor = weights->executor;
     size_t largest = 0;
     for (uint32_t i = 0; i < executor->node_count; i++) {
         size_t bytes = 0;
+        if (weights->packed[i] != NULL) {
+            continue;
+        }
         for (int p = 0; p < executor->nodes[i].node->param_count; p++) {
             bytes += staged_bytes(executor, executor->nodes[i].node->params[p]);
         }
@@ -185,11 +195,25 @@ static size_t largest_staging(const struct executor *executor) {
     return largest;
 }
 
+shoal_status executor_weights_fill(struct executor_weights *weights, struct weight_source *source,
+                                   struct shoal_error *error) {
+    struct problems problems = {0};
+    ASSERT(weights->plain == NULL);
+    unsigned char *staging = mem_alloc_aligned(largest_staging(weights));
+    if (staging == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory to read weights");
+    }
+    const shoal_status status = load_staged(weights, source, staging, &problems, error);
+    mem_free(staging);
+    TRY(status);
+    return problems.count > 0 ? report(weights->executor, &problems, error) : SHOAL_OK;
+}
+
 shoal_status executor_weights_load(struct executor *executor, struct weight_source *source,
                                    struct executor_weights **out, struct shoal_error *error) {
     struct executor_weights *weights = NULL;
-    struct problems problems = {0};
     if (executor->plain_offsets != NULL) {
+        struct problems problems = {0};
         TRY(executor_weights_create(executor, &weights, error));
         const shoal_status status = load_plain(weights, source, &problems, error);
         if (status != SHOAL_OK || problems.count > 0) {
@@ -199,15 +223,8 @@ shoal_status executor_weights_load(struct executor *executor, struct weight_sour
         *out = weights;
         return SHOAL_OK;
     }
-    TRY(create_empty(executor, &weights, error));
-    unsigned char *staging = mem_alloc_aligned(largest_staging(executor));
-    shoal_status status = staging == NULL
-                              ? error_set(error, SHOAL_NO_MEMORY, "no memory to read weights")
-                              : load_staged(weights, source, staging, &problems, error);
-    mem_free(staging);
-    if (status == SHOAL_OK && problems.count > 0) {
-        status = report(executor, &problems, error);
-    }
+    TRY(executor_weights_create_empty(executor, &weights, error));
+    const shoal_status status = executor_weights_fill(weights, source, error);
     if (status != SHOAL_OK) {
         executor_weights_destroy(weights);
         return status;
@@ -221,9 +238,12 @@ void executor_weights_destroy(struct executor_weights *weights) {
         return;
     }
     for (uint32_t i = 0; i < weights->node_count; i++) {
-        mem_free(weights->packed[i]);
+        if (!weights->shared[i]) {
+            mem_free(weights->packed[i]);
+        }
     }
     mem_free(weights->packed);
+    mem_free(weights->shared);
     mem_free(weights->plain);
     mem_free(weights);
 }
@@ -231,7 +251,7 @@ void executor_weights_destroy(struct executor_weights *weights) {
 shoal_status executor_weights_create(struct executor *executor, struct executor_weights **out,
                                      struct shoal_error *error) {
     struct executor_weights *weights = NULL;
-    TRY(create_empty(executor, &weights, error));
+    TRY(executor_weights_create_empty(executor, &weights, error));
     for (uint32_t i = 0; i < executor->node_count; i++) {
         if (executor->nodes[i].node->param_count == 0) {
             continue;
