@@ -323,3 +323,24 @@ int64_t model_length_for(const struct model_config *config, int64_t tokens) {
     }
     return lengths[count - 1];
 }
+
+shoal_status model_build_lengths(const struct model_config *config,
+                                 struct graph *out[MODEL_MAX_LENGTHS], uint32_t *count,
+                                 struct shoal_error *error) {
+    int64_t lengths[MODEL_MAX_LENGTHS];
+    struct model_config at = *config;
+    TRY(model_config_check(config, error));
+    const uint32_t wanted = model_lengths(config, lengths);
+    for (uint32_t i = 0; i < wanted; i++) {
+        at.length = lengths[i];
+        const shoal_status status = model_build(&at, &out[i], error);
+        if (status != SHOAL_OK) {
+            while (i-- > 0) {
+                graph_destroy(out[i]);
+            }
+            return status;
+        }
+    }
+    *count = wanted;
+    return SHOAL_OK;
+}

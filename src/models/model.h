@@ -118,6 +118,11 @@ NODISCARD shoal_status model_input_check(const struct model_input *input, const 
  */
 #define MODEL_MAX_LENGTHS 16
 uint32_t model_lengths(const struct model_config *config, int64_t out[MODEL_MAX_LENGTHS]);
+/* The graphs at each of them, in that order; free each with graph_destroy. Errors: as model_build;
+ * then there is none. */
+NODISCARD shoal_status model_build_lengths(const struct model_config *config,
+                                           struct graph *out[MODEL_MAX_LENGTHS], uint32_t *count,
+                                           struct shoal_error *error);
 /* The least length that holds so many tokens, or the longest there is. */
 int64_t model_length_for(const struct model_config *config, int64_t tokens);
 

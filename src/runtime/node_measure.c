@@ -15,6 +15,7 @@ struct node_measurement {
     struct node *node;
     char peer[TRANSPORT_NAME_BYTES];
     uint64_t id;
+    struct model_config model;
     struct graph *graph;
     int64_t batch;
     struct kernel_choice *choice; /* choose: the result; profile: of the request */
@@ -82,6 +83,10 @@ static void run_choose(struct task *task) {
     struct node_measurement *m = task->context;
     m->status = profile_choose(m->graph, m->batch, m->node->options.threads, m->choice, &m->error);
     if (m->status == SHOAL_OK) {
+        m->status = profile_choose_lengths(&m->model, m->batch, m->node->options.threads, m->choice,
+                                           &m->error);
+    }
+    if (m->status == SHOAL_OK) {
         m->status = finish(m, json_pack("{s:I, s:b, s:o}", "id", (json_int_t)m->id, "ok", 1,
                                         "choice", choice_to_json(m->choice, NULL)));
     }
@@ -96,6 +101,7 @@ static void run_profile(struct task *task) {
         return;
     }
     const struct profile_options options = {.graph = m->graph,
+                                            .model = &m->model,
                                             .batch = m->batch,
                                             .threads = m->node->options.threads,
                                             .choice = m->choice};
@@ -125,8 +131,7 @@ static void on_measured(struct task *task) {
 
 static shoal_status read_request(const struct node_call *call, bool wants_choice,
                                  struct node_measurement *m, struct shoal_error *error) {
-    struct model_config model;
-    TRY(node_read_model(call, &model, &m->batch, error));
+    TRY(node_read_model(call, &m->model, &m->batch, error));
     if (wants_choice) {
         const json_t *document;
         TRY(control_object(call->request, "choice", &document, error));
@@ -134,7 +139,7 @@ static shoal_status read_request(const struct node_call *call, bool wants_choice
     } else {
         TRY(kernel_choice_create(&m->choice, error));
     }
-    return model_build(&model, &m->graph, error);
+    return model_build(&m->model, &m->graph, error);
 }
 
 static shoal_status begin(struct node_call *call, bool wants_choice, void (*run)(struct task *),

@@ -3,7 +3,7 @@
 #include "base/median.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "graph/executor.h"
+#include "graph/executor_group.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
 
@@ -59,6 +59,39 @@ shoal_status profile_choose(const struct graph *graph, int64_t batch, int thread
         }
     }
     return SHOAL_OK;
+}
+
+static shoal_status copy_choice(const struct profile_options *from,
+                                const struct profile_options *to, struct kernel_choice *choice,
+                                struct shoal_error *error) {
+    for (graph_node_id id = 0; id < graph_node_count(from->graph); id++) {
+        struct kernel_desc measured, desc;
+        char key[KERNEL_KEY_TEXT];
+        TRY(node_desc(from, id, &measured, error));
+        TRY(node_desc(to, id, &desc, error));
+        kernel_key(&desc, key);
+        TRY(kernel_choice_put(choice, key, kernel_choice_get(choice, &measured)->name, error));
+    }
+    return SHOAL_OK;
+}
+
+shoal_status profile_choose_lengths(const struct model_config *model, int64_t batch, int threads,
+                                    struct kernel_choice *choice, struct shoal_error *error) {
+    struct graph *graphs[MODEL_MAX_LENGTHS];
+    uint32_t count;
+    TRY(model_build_lengths(model, graphs, &count, error));
+    const struct profile_options longest = {
+        .graph = graphs[count - 1], .batch = batch, .threads = threads};
+    shoal_status status = SHOAL_OK;
+    for (uint32_t i = 0; i + 1 < count && status == SHOAL_OK; i++) {
+        const struct profile_options shorter = {
+            .graph = graphs[i], .batch = batch, .threads = threads};
+        status = copy_choice(&longest, &shorter, choice, error);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        graph_destroy(graphs[i]);
+    }
+    return status;
 }
 
 /* Equal for segments whose nodes have equal kernel keys in equal order. */
@@ -119,6 +152,26 @@ static shoal_status time_runs(struct executor *executor, struct executor_weights
     return SHOAL_OK;
 }
 
+/* Of one segment at all lengths. */
+static shoal_status group_memory(const struct profile_options *options,
+                                 const struct executor_options *compile,
+                                 struct executor_memory *out, struct shoal_error *error) {
+    struct graph *graphs[MODEL_MAX_LENGTHS];
+    struct executor_group *group = NULL;
+    uint32_t count;
+    TRY(model_build_lengths(options->model, graphs, &count, error));
+    const shoal_status status =
+        executor_group_compile((const struct graph *const *)graphs, count, compile, &group, error);
+    if (status == SHOAL_OK) {
+        executor_group_memory_get(group, out);
+    }
+    executor_group_destroy(group);
+    for (uint32_t i = 0; i < count; i++) {
+        graph_destroy(graphs[i]);
+    }
+    return status;
+}
+
 static shoal_status measure_segment(const struct profile_options *options, uint32_t segment,
                                     unsigned char *flush, struct profile_segment *out,
                                     size_t *grown, struct shoal_error *error) {
@@ -149,15 +202,18 @@ static shoal_status measure_segment(const struct profile_options *options, uint3
     if (status == SHOAL_OK) {
         struct executor_memory memory;
         executor_memory_get(executor, &memory);
-        out->weights_bytes = memory.weights_bytes;
-        out->slot_bytes = memory.slot_bytes;
-        out->scratch_bytes = memory.scratch_bytes;
-        out->load_extra_bytes = memory.load_extra_bytes;
         memory_trim();
         const size_t now = memory_resident_bytes();
         const size_t known =
             resident + memory.weights_bytes + memory.slot_bytes + memory.scratch_bytes;
         *grown = now > known ? now - known : 0;
+        if (options->model != NULL) {
+            status = group_memory(options, &compile, &memory, error);
+        }
+        out->weights_bytes = memory.weights_bytes;
+        out->slot_bytes = memory.slot_bytes;
+        out->scratch_bytes = memory.scratch_bytes;
+        out->load_extra_bytes = memory.load_extra_bytes;
     }
     executor_slot_destroy(slot);
     executor_weights_destroy(weights);

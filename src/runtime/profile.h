@@ -12,6 +12,7 @@
 
 #include "graph/executor.h"
 #include "kernels/registry.h"
+#include "models/model.h"
 
 struct profile_segment {
     double seconds; /* median, weights coming from memory, not from cache */
@@ -19,7 +20,9 @@ struct profile_segment {
 };
 
 struct profile_options {
-    const struct graph *graph;
+    const struct graph *graph;        /* what is measured: the model at its longest */
+    const struct model_config *model; /* its memory is that of all its lengths; NULL: the graph's
+                                         alone */
     int64_t batch;
     int threads;
     const struct kernel_choice *choice;
@@ -28,6 +31,14 @@ struct profile_options {
 /* `auto`: measures every distinct op of the graph and puts the winners into choice. */
 NODISCARD shoal_status profile_choose(const struct graph *graph, int64_t batch, int threads,
                                       struct kernel_choice *choice, struct shoal_error *error);
+
+/*
+ * What was chosen at the longest for the model's other lengths, op by op: then one packed copy of
+ * the weights serves all of them. Errors: model_build's, NO_MEMORY.
+ */
+NODISCARD shoal_status profile_choose_lengths(const struct model_config *model, int64_t batch,
+                                              int threads, struct kernel_choice *choice,
+                                              struct shoal_error *error);
 
 /*
  * segments [graph_segment_count]. *library_bytes: memory that libraries took beyond what was

@@ -7,13 +7,19 @@
 
 #include <string.h>
 
-struct stage {
+/* The stage at one of the model's lengths. */
+struct variant {
     struct graph *graph;
-    struct executor *executor;
-    struct executor_weights *weights;
-    struct executor_slot *slot;
-    uint32_t input_count, output_count;
     struct tensor inputs[WIRE_MAX_TENSORS], outputs[WIRE_MAX_TENSORS]; /* data: once loaded */
+};
+
+struct stage {
+    struct variant *variants; /* in the order of model_lengths */
+    uint32_t variant_count;
+    struct executor_group *group;
+    uint32_t input_count, output_count;
+    struct model_input checks[MODEL_MAX_INPUTS]; /* the first stage's inputs come from outside */
+    uint32_t check_count;
     struct stage_memory memory;
 };
 
@@ -31,7 +37,7 @@ shoal_status weights_open(const struct weights_spec *spec, struct weight_source 
 }
 
 /* The types of what crosses a cut; at run time the slot's memory of them. */
-static shoal_status crossing_types(const struct stage *stage, const struct stage_options *options,
+static shoal_status crossing_types(const struct graph *graph, const struct stage_options *options,
                                    const graph_value_id *values, uint32_t count,
                                    struct tensor out[WIRE_MAX_TENSORS], struct shoal_error *error) {
     if (count > WIRE_MAX_TENSORS) {
@@ -41,7 +47,7 @@ static shoal_status crossing_types(const struct stage *stage, const struct stage
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct tensor_type type =
-            graph_resolve(graph_value_get(stage->graph, values[i])->type, options->batch);
+            graph_resolve(graph_value_get(graph, values[i])->type, options->batch);
         out[i] = (struct tensor){.dtype = type.dtype, .shape = type.shape};
     }
     return SHOAL_OK;
@@ -55,25 +61,55 @@ static size_t planned_bytes(const struct stage_memory *memory) {
     return memory->executor.weights_bytes + (step > load ? step : load);
 }
 
-static shoal_status compile(struct stage *stage, const struct stage_options *options,
-                            struct shoal_error *error) {
-    TRY(model_build(options->model, &stage->graph, error));
+/* At all lengths that messages may have. */
+static shoal_status compile_variants(struct stage *stage, const struct stage_options *options,
+                                     struct shoal_error *error) {
+    struct graph *graphs[MODEL_MAX_LENGTHS];
+    stage->variants = mem_calloc(MODEL_MAX_LENGTHS, sizeof *stage->variants);
+    if (stage->variants == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a stage");
+    }
+    TRY(model_build_lengths(options->model, graphs, &stage->variant_count, error));
+    for (uint32_t i = 0; i < stage->variant_count; i++) {
+        stage->variants[i].graph = graphs[i];
+    }
+    stage->check_count = options->first == 1 ? model_inputs(options->model, stage->checks) : 0;
     const struct executor_options executor = {.first = options->first,
                                               .last = options->last,
                                               .batch = options->batch,
                                               .threads = options->threads,
                                               .choice = options->choice};
-    TRY(executor_compile(stage->graph, &executor, &stage->executor, error));
+    return executor_group_compile((const struct graph *const *)graphs, stage->variant_count,
+                                  &executor, &stage->group, error);
+}
+
+/* What crosses the cuts at one length, and the greatest messages so far. */
+static shoal_status measure_messages(struct stage *stage, const struct stage_options *options,
+                                     uint32_t index, struct shoal_error *error) {
+    struct variant *variant = &stage->variants[index];
     const graph_value_id *values;
-    stage->input_count = executor_inputs(stage->executor, &values);
-    TRY(crossing_types(stage, options, values, stage->input_count, stage->inputs, error));
-    stage->output_count = executor_outputs(stage->executor, &values);
-    TRY(crossing_types(stage, options, values, stage->output_count, stage->outputs, error));
-    struct stage_memory *memory = &stage->memory;
-    executor_memory_get(stage->executor, &memory->executor);
-    TRY(wire_size(stage->inputs, stage->input_count, 0, &memory->in_bytes, error));
-    TRY(wire_size(stage->outputs, stage->output_count, 0, &memory->out_bytes, error));
-    memory->planned_bytes = planned_bytes(memory);
+    size_t in, out;
+    stage->input_count = executor_group_inputs(stage->group, index, &values);
+    TRY(crossing_types(variant->graph, options, values, stage->input_count, variant->inputs,
+                       error));
+    stage->output_count = executor_group_outputs(stage->group, index, &values);
+    TRY(crossing_types(variant->graph, options, values, stage->output_count, variant->outputs,
+                       error));
+    TRY(wire_size(variant->inputs, stage->input_count, 0, &in, error));
+    TRY(wire_size(variant->outputs, stage->output_count, 0, &out, error));
+    stage->memory.in_bytes = in > stage->memory.in_bytes ? in : stage->memory.in_bytes;
+    stage->memory.out_bytes = out > stage->memory.out_bytes ? out : stage->memory.out_bytes;
+    return SHOAL_OK;
+}
+
+static shoal_status compile(struct stage *stage, const struct stage_options *options,
+                            struct shoal_error *error) {
+    TRY(compile_variants(stage, options, error));
+    for (uint32_t i = 0; i < stage->variant_count; i++) {
+        TRY(measure_messages(stage, options, i, error));
+    }
+    executor_group_memory_get(stage->group, &stage->memory.executor);
+    stage->memory.planned_bytes = planned_bytes(&stage->memory);
     return SHOAL_OK;
 }
 
@@ -100,20 +136,20 @@ shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
                         struct shoal_error *error) {
     struct weight_source *source = NULL;
     TRY(weights_open(weights, &source, error));
-    const shoal_status loaded =
-        executor_weights_load(stage->executor, source, &stage->weights, error);
+    const shoal_status loaded = executor_group_load(stage->group, source, error);
     source->ops->destroy(source);
     TRY(loaded);
     memory_trim();
-    TRY(executor_slot_create(stage->executor, &stage->slot, error));
-    const graph_value_id *values;
-    (void)executor_inputs(stage->executor, &values);
-    for (uint32_t i = 0; i < stage->input_count; i++) {
-        stage->inputs[i] = executor_slot_tensor(stage->slot, values[i]);
-    }
-    (void)executor_outputs(stage->executor, &values);
-    for (uint32_t i = 0; i < stage->output_count; i++) {
-        stage->outputs[i] = executor_slot_tensor(stage->slot, values[i]);
+    for (uint32_t v = 0; v < stage->variant_count; v++) {
+        const graph_value_id *values;
+        (void)executor_group_inputs(stage->group, v, &values);
+        for (uint32_t i = 0; i < stage->input_count; i++) {
+            stage->variants[v].inputs[i] = executor_group_tensor(stage->group, v, values[i]);
+        }
+        (void)executor_group_outputs(stage->group, v, &values);
+        for (uint32_t i = 0; i < stage->output_count; i++) {
+            stage->variants[v].outputs[i] = executor_group_tensor(stage->group, v, values[i]);
+        }
     }
     return SHOAL_OK;
 }
@@ -122,32 +158,61 @@ void stage_destroy(struct stage *stage) {
     if (stage == NULL) {
         return;
     }
-    executor_slot_destroy(stage->slot);
-    executor_weights_destroy(stage->weights);
-    executor_destroy(stage->executor);
-    graph_destroy(stage->graph);
+    executor_group_destroy(stage->group);
+    for (uint32_t i = 0; i < stage->variant_count; i++) {
+        graph_destroy(stage->variants[i].graph);
+    }
+    mem_free(stage->variants);
     mem_free(stage);
     memory_trim();
 }
 
-static shoal_status copy_in(struct stage *stage, const struct wire_message *message,
-                            struct shoal_error *error) {
+/* The first tensor of the message that is another than the variant takes, or how many there are. */
+static uint32_t first_misfit(const struct stage *stage, const struct variant *variant,
+                             const struct wire_message *message) {
+    uint32_t i = 0;
+    while (i < stage->input_count && message->tensors[i].dtype == variant->inputs[i].dtype &&
+           shape_equal(&message->tensors[i].shape, &variant->inputs[i].shape)) {
+        i++;
+    }
+    return i;
+}
+
+/* The length that a message has. */
+static shoal_status find_variant(const struct stage *stage, const struct wire_message *message,
+                                 uint32_t *out, struct shoal_error *error) {
     if (message->header.tensor_count != stage->input_count) {
         return error_set(error, SHOAL_PROTOCOL, "a message carries %u tensors, the stage takes %u",
                          message->header.tensor_count, stage->input_count);
     }
-    for (uint32_t i = 0; i < stage->input_count; i++) {
-        const struct tensor *have = &message->tensors[i], *want = &stage->inputs[i];
-        if (have->dtype != want->dtype || !shape_equal(&have->shape, &want->shape)) {
-            char a[SHAPE_TEXT], b[SHAPE_TEXT];
-            return error_set(error, SHOAL_PROTOCOL,
-                             "tensor %u of a message is %s %s, the stage takes %s %s", i,
-                             dtype_name(have->dtype), shape_format(&have->shape, a),
-                             dtype_name(want->dtype), shape_format(&want->shape, b));
+    uint32_t misfit = 0;
+    for (uint32_t v = 0; v < stage->variant_count; v++) {
+        misfit = first_misfit(stage, &stage->variants[v], message);
+        if (misfit == stage->input_count) {
+            *out = v;
+            return SHOAL_OK;
         }
     }
+    char a[SHAPE_TEXT], b[SHAPE_TEXT];
+    const struct tensor *have = &message->tensors[misfit];
+    const struct tensor *want = &stage->variants[stage->variant_count - 1].inputs[misfit];
+    return error_set(
+        error, SHOAL_PROTOCOL, "tensor %u of a message is %s %s, the stage takes %s %s%s", misfit,
+        dtype_name(have->dtype), shape_format(&have->shape, a), dtype_name(want->dtype),
+        shape_format(&want->shape, b), stage->variant_count > 1 ? " at its longest" : "");
+}
+
+static shoal_status copy_in(struct stage *stage, const struct wire_message *message,
+                            uint32_t *variant, struct shoal_error *error) {
+    TRY(find_variant(stage, message, variant, error));
+    const struct tensor *inputs = stage->variants[*variant].inputs;
+    for (uint32_t i = 0; i < stage->check_count; i++) {
+        const struct tensor *tensor = &message->tensors[i];
+        TRY(model_input_check(&stage->checks[i], tensor->data,
+                              tensor_bytes(tensor) / dtype_size(tensor->dtype), error));
+    }
     for (uint32_t i = 0; i < stage->input_count; i++) {
-        memcpy(stage->inputs[i].data, message->tensors[i].data, tensor_bytes(&stage->inputs[i]));
+        memcpy(inputs[i].data, message->tensors[i].data, tensor_bytes(&inputs[i]));
     }
     return SHOAL_OK;
 }
@@ -156,11 +221,12 @@ shoal_status stage_run(struct stage *stage, const struct wire_message *message, 
                        uint32_t *out_count, double *copy_s, double *compute_s,
                        struct shoal_error *error) {
     const uint64_t start = platform_now_ns();
-    TRY(copy_in(stage, message, error));
+    uint32_t variant = 0;
+    TRY(copy_in(stage, message, &variant, error));
     const uint64_t copied = platform_now_ns();
-    TRY(executor_run(stage->executor, stage->weights, stage->slot, GRAPH_F, error));
+    TRY(executor_group_run(stage->group, variant, error));
     const uint64_t done = platform_now_ns();
-    memcpy(out, stage->outputs, stage->output_count * sizeof *out);
+    memcpy(out, stage->variants[variant].outputs, stage->output_count * sizeof *out);
     *out_count = stage->output_count;
     if (copy_s != NULL) {
         *copy_s = (double)(copied - start) * 1e-9;

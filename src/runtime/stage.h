@@ -2,12 +2,15 @@
  * A stage on its device: a range of segments, compiled, with weights and one activation slot. It
  * turns the tensors of one message into those of the next and knows nothing of who sent them.
  *
+ * A text model's stage takes messages of every length of model_lengths, up to its model's own, and
+ * tells them by their shapes. All lengths share the weights, the slot and the scratch.
+ *
  * Threads: used by one thread at a time. stage_run allocates nothing.
  */
 #ifndef RUNTIME_STAGE_H
 #define RUNTIME_STAGE_H
 
-#include "graph/executor.h"
+#include "graph/executor_group.h"
 #include "models/model.h"
 #include "wire/message.h"
 
@@ -38,7 +41,7 @@ struct stage_options {
 /* What a stage takes once it is loaded. */
 struct stage_memory {
     struct executor_memory executor;
-    size_t in_bytes, out_bytes; /* of one message in, of one message out */
+    size_t in_bytes, out_bytes; /* of the greatest message in, of the greatest out */
     size_t planned_bytes;       /* its largest: messages and what loading takes besides included */
 };
 
@@ -61,7 +64,8 @@ void stage_destroy(struct stage *stage); /* loaded or not; NULL allowed */
 /*
  * Copies the message's tensors into the slot, runs, and lends the results: out [*out_count ≤
  * WIRE_MAX_TENSORS], valid until the next run. copy_s and compute_s (may be NULL) get the seconds
- * of each part. Errors: PROTOCOL (tensors of other number, type or shape than the cut's), INTERNAL.
+ * of each part. Errors: PROTOCOL (tensors of other number, type or shape than the cut's; in the
+ * first stage ids outside their tables), INTERNAL.
  */
 NODISCARD shoal_status stage_run(struct stage *stage, const struct wire_message *message,
                                  struct tensor *out, uint32_t *out_count, double *copy_s,
