@@ -15,6 +15,7 @@
 
 #include "base/arena.h"
 #include "graph/weights.h"
+#include "platform/file.h"
 
 #define SAFETENSORS_HEADER_LIMIT ((size_t)100000000)
 
@@ -59,6 +60,10 @@ NODISCARD shoal_status safetensors_open_index(const char *path, struct weight_so
 
 /* All tensors of an open source in order of their names; lives as long as the source. */
 const struct safetensors_entry *safetensors_list(const struct weight_source *source, size_t *count);
+/* The path of a shard, and the file as it was when it was mapped; both the source's. NULL beyond
+ * the last. */
+const char *safetensors_shard(const struct weight_source *source, size_t shard,
+                              const struct file_identity **identity);
 /* NULL if there is none. */
 const struct safetensors_entry *safetensors_find(const struct weight_source *source,
                                                  const char *name);

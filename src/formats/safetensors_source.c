@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define INDEX_LIMIT ((size_t)100000000)
 #define SHARD_LIMIT ((size_t)4096)
@@ -14,6 +15,7 @@
 struct shard {
     char *path;
     struct file_map map;
+    struct file_identity identity;
     struct safetensors_table table; /* owns the names that the merged entries point to */
 };
 
@@ -94,9 +96,15 @@ static shoal_status open_shard(const char *path, struct shard *shard, struct sho
     if (shard->path == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
     }
-    TRY(file_map_open(path, &shard->map, error));
-    const shoal_status status =
-        safetensors_parse(shard->map.data, shard->map.size, &shard->table, error);
+    int fd = -1;
+    TRY(file_open(path, &fd, error));
+    shoal_status status = file_identify(fd, path, &shard->identity, error);
+    if (status == SHOAL_OK) {
+        status = file_map_descriptor(fd, path, &shard->map, error);
+    }
+    (void)close(fd);
+    TRY(status);
+    status = safetensors_parse(shard->map.data, shard->map.size, &shard->table, error);
     return status == SHOAL_OK ? SHOAL_OK : error_wrap(error, status, "%s", path);
 }
 
@@ -168,6 +176,16 @@ const struct safetensors_entry *safetensors_list(const struct weight_source *bas
     const struct safetensors_source *source = (const struct safetensors_source *)base;
     *count = source->count;
     return source->entries;
+}
+
+const char *safetensors_shard(const struct weight_source *base, size_t shard,
+                              const struct file_identity **identity) {
+    const struct safetensors_source *source = (const struct safetensors_source *)base;
+    if (shard >= source->shard_count) {
+        return NULL;
+    }
+    *identity = &source->shards[shard].identity;
+    return source->shards[shard].path;
 }
 
 const struct safetensors_entry *safetensors_find(const struct weight_source *base,

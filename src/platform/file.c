@@ -41,6 +41,50 @@ static shoal_status open_regular(const char *path, int *out, size_t *size,
     return SHOAL_OK;
 }
 
+shoal_status file_open(const char *path, int *out, struct shoal_error *error) {
+    size_t size = 0;
+    return open_regular(path, out, &size, error);
+}
+
+shoal_status file_identify(int fd, const char *path, struct file_identity *out,
+                           struct shoal_error *error) {
+    struct stat status;
+    if (fstat(fd, &status) != 0) {
+        return error_errno(error, errno, "%s", path);
+    }
+    *out = (struct file_identity){.device = (uint64_t)status.st_dev,
+                                  .inode = (uint64_t)status.st_ino,
+                                  .size = (uint64_t)status.st_size,
+                                  .modified_ns = (int64_t)status.st_mtim.tv_sec * 1000000000 +
+                                                 status.st_mtim.tv_nsec};
+    return SHOAL_OK;
+}
+
+bool file_identity_equal(const struct file_identity *a, const struct file_identity *b) {
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->modified_ns == b->modified_ns;
+}
+
+shoal_status file_read_at(int fd, const char *path, uint64_t offset, void *out, size_t size,
+                          size_t *got, struct shoal_error *error) {
+    size_t used = 0;
+    while (used < size && offset <= (uint64_t)INT64_MAX - used) {
+        const ssize_t done = pread(fd, (char *)out + used, size - used, (off_t)(offset + used));
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
+            return error_errno(error, errno, "%s", path);
+        }
+        if (done == 0) {
+            break;
+        }
+        used += (size_t)done;
+    }
+    *got = used;
+    return SHOAL_OK;
+}
+
 shoal_status file_map_descriptor(int fd, const char *path, struct file_map *out,
                                  struct shoal_error *error) {
     size_t size = 0;

@@ -7,11 +7,29 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct file_map {
     const void *data; /* NULL for an empty file */
     size_t size;
 };
+
+/* Which file, and in which state: two that are equal have the same bytes, unless somebody sets
+ * times. */
+struct file_identity {
+    uint64_t device, inode, size;
+    int64_t modified_ns; /* since 1970 */
+};
+
+/* A regular file for reading; close() it. Errors: NOT_FOUND, IO, naming the path. */
+NODISCARD shoal_status file_open(const char *path, int *out, struct shoal_error *error);
+NODISCARD shoal_status file_identify(int fd, const char *path, struct file_identity *out,
+                                     struct shoal_error *error);
+bool file_identity_equal(const struct file_identity *a, const struct file_identity *b);
+
+/* Up to size bytes from the offset; *got is less only where the file ends. Errors: IO. */
+NODISCARD shoal_status file_read_at(int fd, const char *path, uint64_t offset, void *out,
+                                    size_t size, size_t *got, struct shoal_error *error);
 
 /* Private read-only map. Errors: NOT_FOUND, IO (not a regular file, cannot be read), NO_MEMORY; all
  * name the path. */

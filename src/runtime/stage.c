@@ -4,6 +4,7 @@
 #include "formats/safetensors.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
+#include "runtime/content_source.h"
 
 #include <string.h>
 
@@ -26,6 +27,9 @@ struct stage {
 shoal_status weights_open(const struct weights_spec *spec, struct weight_source **out,
                           struct shoal_error *error) {
     static const char index_suffix[] = ".index.json";
+    if (spec->manifest != NULL) {
+        return content_source_create(spec->contents, spec->manifest, out, error);
+    }
     if (spec->path == NULL) {
         return weights_random_create(spec->seed, out, error);
     }

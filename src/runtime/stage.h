@@ -14,10 +14,16 @@
 #include "models/model.h"
 #include "wire/message.h"
 
-/* Where weights are: a safetensors file or an index of shards on this machine, or a seed. */
+struct contents;
+struct manifest;
+
+/* Where weights are: contents that a manifest names, or a safetensors file or an index of shards on
+ * this machine, or a seed. */
 struct weights_spec {
     uint64_t seed;
-    const char *path; /* borrowed; NULL = random from the seed */
+    const char *path;                /* borrowed; NULL = random from the seed */
+    struct contents *contents;       /* borrowed; with a manifest, which then decides */
+    const struct manifest *manifest; /* borrowed; NULL = path or seed */
 };
 
 NODISCARD shoal_status weights_open(const struct weights_spec *spec, struct weight_source **out,

@@ -320,40 +320,14 @@ bool contents_has(struct contents *contents, const char *key, uint64_t *bytes) {
     return known;
 }
 
-/* All of size, unless the file ends. */
-static ssize_t read_at(int fd, void *out, size_t size, uint64_t offset) {
-    size_t used = 0;
-    while (used < size) {
-        const ssize_t got = pread(fd, (char *)out + used, size - used, (off_t)(offset + used));
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return -1;
-        }
-        if (got == 0) {
-            break;
-        }
-        used += (size_t)got;
-    }
-    return (ssize_t)used;
-}
-
 shoal_status contents_read(struct contents *contents, const char *key, uint64_t offset, void *out,
                            size_t size, size_t *got, struct shoal_error *error) {
     int fd = -1;
     TRY(open_whole(contents, key, &fd, error));
-    ssize_t used = 0;
-    if (offset <= INT64_MAX - (uint64_t)SSIZE_MAX / 2 && size <= SSIZE_MAX / 2) {
-        used = read_at(fd, out, size, offset);
-    }
-    const int saved = errno;
+    const shoal_status status = file_read_at(fd, key, offset, out, size, got, error);
     (void)close(fd);
-    if (used < 0) {
-        return error_errno(error, saved, "cache %s: content %s", contents->directory, key);
-    }
-    *got = (size_t)used;
-    return SHOAL_OK;
+    return status == SHOAL_OK ? SHOAL_OK
+                              : error_wrap(error, status, "cache %s: content", contents->directory);
 }
 
 shoal_status contents_map(struct contents *contents, const char *key, struct file_map *out,
@@ -378,17 +352,18 @@ shoal_status contents_verify(struct contents *contents, const char *key,
     }
     struct digest digest;
     digest_init(&digest);
-    ssize_t got;
+    size_t got = 0;
     uint64_t offset = 0;
-    while ((got = read_at(fd, piece, VERIFY_PIECE, offset)) > 0) {
-        digest_update(&digest, piece, (size_t)got);
-        offset += (uint64_t)got;
+    shoal_status status;
+    while ((status = file_read_at(fd, key, offset, piece, VERIFY_PIECE, &got, error)) == SHOAL_OK &&
+           got > 0) {
+        digest_update(&digest, piece, got);
+        offset += got;
     }
-    const int saved = errno;
     (void)close(fd);
     mem_free(piece);
-    if (got < 0) {
-        return error_errno(error, saved, "cache %s: content %s", contents->directory, key);
+    if (status != SHOAL_OK) {
+        return error_wrap(error, status, "cache %s: content", contents->directory);
     }
     char text[DIGEST_TEXT];
     digest_final(&digest, text);
