@@ -15,6 +15,7 @@ mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sourc
     exit 1
 }
 root=$(mktemp -d)
+chmod 0755 "$root"
 node=
 cleanup() {
     [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
