@@ -73,9 +73,8 @@ static void write_file(const struct fleet *fleet) {
 static void launch(struct fleet *fleet, uint32_t node) {
     struct fleet_node *n = &fleet->nodes[node];
     char text[1200];
-    (void)snprintf(text, sizeof text,
-                   "node --listen %s --name %s --key %s/key --allow %s --threads 1 %s", n->address,
-                   n->name, n->home, fleet->file,
+    (void)snprintf(text, sizeof text, "node --listen %s --name %s --allow %s --threads 1 %s",
+                   n->address, n->name, fleet->file,
                    fleet->node_arguments != NULL ? fleet->node_arguments : "");
     start_in(fleet, node, n->home, &n->command, text);
     n->runs = true;

@@ -34,7 +34,7 @@ inside() {
         ${https_proxy:+https_proxy=$https_proxy} ${http_proxy:+http_proxy=$http_proxy} chroot "$root" "$@"
 }
 client() { inside env SHOAL_HOME=/root/shoal shoal "$@"; }
-as_shoal() { inside setpriv --reuid shoal --regid shoal --clear-groups env SHOAL_HOME=/var/lib/shoal SHOAL_KEY=/var/lib/shoal/key "$@"; }
+as_shoal() { inside setpriv --reuid shoal --regid shoal --clear-groups env SHOAL_HOME=/var/lib/shoal "$@"; }
 
 say "a minimal Debian $release"
 debootstrap --variant=minbase --include=ca-certificates "$release" "$root" "$mirror" >"$root.log" 2>&1 || {

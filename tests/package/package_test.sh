@@ -91,22 +91,28 @@ export SHOAL_HOME="$work/home"
     set -a
     . "$root/etc/shoal/node.conf"
     SHOAL_LISTEN=tcp://127.0.0.1:0
-    SHOAL_KEY=$SHOAL_HOME/key
     SHOAL_ALLOW=$root/etc/shoal/allow
     exec "$program" node
 ) >"$work/node.out" 2>"$work/node.err" &
 node=$!
-tries=0
-until grep -q '^ready ' "$work/node.out"; do
-    kill -0 "$node" 2>/dev/null || { cat "$work/node.err" >&2; fail "the node ended"; }
-    tries=$((tries + 1))
-    [ "$tries" -lt 1200 ] || fail "the node is not ready after 60 s"
-    sleep 0.05
-done
+await() { # FILE PATTERN
+    tries=0
+    until grep -q "$2" "$1"; do
+        kill -0 "$node" 2>/dev/null || { cat "$work/node.err" >&2; fail "the node ended before '$2'"; }
+        tries=$((tries + 1))
+        [ "$tries" -lt 1200 ] || fail "no '$2' after 60 s"
+        sleep 0.05
+    done
+}
+await "$work/node.out" '^ready '
 kill -HUP "$node"
+await "$work/node.err" 'was read again'
 kill -TERM "$node"
 status=0
 wait "$node" || status=$?
 node=
 [ "$status" = 0 ] || { cat "$work/node.err" >&2; fail "the node ended with $status"; }
+has "$work/node.err" ' stopped$'
+drain=$(sed -n 's/.*after SIGTERM.*(default \([0-9]*\)).*/\1/p' "$work/help")
+[ "$(sed -n 's/^TimeoutStopSec=//p' "$unit")" -gt "$drain" ] || fail "the unit's time to stop is not longer than the drain"
 echo "package: $(basename "$deb") is as it should be"
