@@ -85,10 +85,12 @@ void contents_touch(int fd) {
 
 /* Opening. */
 
-static long read_holder(int fd) {
-    char text[32] = "";
+/* "PID QUOTA". */
+static long read_holder(int fd, uint64_t *quota_bytes) {
+    char text[64] = "", *end = text;
     const ssize_t got = pread(fd, text, sizeof text - 1, 0);
-    const long pid = got > 0 ? strtol(text, NULL, 10) : 0;
+    const long pid = got > 0 ? strtol(text, &end, 10) : 0;
+    *quota_bytes = strtoull(end, NULL, 10);
     return pid > 0 ? pid : 0;
 }
 
@@ -102,7 +104,8 @@ static shoal_status take_lock(struct contents *contents, struct shoal_error *err
         if (saved != EAGAIN && saved != EACCES) {
             return error_errno(error, saved, "%s/lock: cannot be locked", contents->directory);
         }
-        const long pid = read_holder(contents->lock_fd);
+        uint64_t quota;
+        const long pid = read_holder(contents->lock_fd, &quota);
         char who[48] = "another process";
         if (pid > 0) {
             (void)snprintf(who, sizeof who, "process %ld", pid);
@@ -113,8 +116,14 @@ static shoal_status take_lock(struct contents *contents, struct shoal_error *err
                          "cache %s is used by %s; stop it, or take another directory (--cache)",
                          contents->directory, who);
     }
-    char text[32];
-    const int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    return SHOAL_OK;
+}
+
+/* So that others can name us, and our quota. */
+static shoal_status sign_lock(const struct contents *contents, struct shoal_error *error) {
+    char text[64];
+    const int length = snprintf(text, sizeof text, "%ld %llu\n", (long)getpid(),
+                                (unsigned long long)contents->quota_bytes);
     if (ftruncate(contents->lock_fd, 0) != 0 ||
         pwrite(contents->lock_fd, text, (size_t)length, 0) != length) {
         return error_errno(error, errno, "%s/lock: cannot be written", contents->directory);
@@ -159,7 +168,13 @@ static shoal_status open_in(struct contents *contents, bool lock, struct shoal_e
     if (lock) {
         TRY(take_lock(contents, error));
     }
-    return take_stock(contents, error);
+    TRY(take_stock(contents, error));
+    if (contents->quota_bytes == CONTENTS_QUOTA_AUTO) {
+        uint64_t total;
+        const uint64_t free = contents_disk_free(contents, &total);
+        contents->quota_bytes = total == 0 ? 0 : contents->settled_bytes + free / 4 * 3;
+    }
+    return lock ? sign_lock(contents, error) : SHOAL_OK;
 }
 
 shoal_status contents_open(const struct contents_options *options, struct contents **out,
@@ -207,17 +222,31 @@ const char *contents_directory(const struct contents *contents) {
     return contents->directory;
 }
 
-long contents_holder(struct contents *contents) {
+long contents_holder(struct contents *contents, uint64_t *quota_bytes) {
+    uint64_t quota = contents->quota_bytes;
+    long pid = 0;
     if (contents->lock_fd >= 0) {
-        return (long)getpid();
+        pid = (long)getpid();
+    } else {
+        const int fd = contents_file_open(contents->fd, "lock", O_RDONLY);
+        if (fd >= 0) {
+            pid = contents_lock_held(fd) ? read_holder(fd, &quota) : 0;
+            (void)close(fd);
+        }
     }
-    const int fd = contents_file_open(contents->fd, "lock", O_RDONLY);
-    if (fd < 0) {
-        return 0;
+    if (quota_bytes != NULL && pid > 0) {
+        *quota_bytes = quota;
     }
-    const long pid = contents_lock_held(fd) ? read_holder(fd) : 0;
-    (void)close(fd);
     return pid;
+}
+
+shoal_status contents_default_directory(char *path, size_t path_bytes, struct shoal_error *error) {
+    TRY(file_data_directory(path, path_bytes, error));
+    const size_t used = strlen(path);
+    const int length = snprintf(path + used, path_bytes - used, "/cache");
+    return length > 0 && (size_t)length < path_bytes - used
+               ? SHOAL_OK
+               : error_set(error, SHOAL_INVALID, "the path of Shoal's data directory is too long");
 }
 
 /* Pins. */

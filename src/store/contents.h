@@ -34,15 +34,21 @@
 
 #define CONTENTS_BLOCK 4096u
 #define CONTENTS_PARTIAL_DAYS 7
+#define CONTENTS_QUOTA_AUTO \
+    UINT64_MAX /* what is there, and three quarters of what the disk has free */
 
 struct contents;
 struct contents_writer;
 
 struct contents_options {
     const char *directory; /* made if it is not there */
-    uint64_t quota_bytes;  /* 0: none */
+    uint64_t quota_bytes;  /* 0: none; or CONTENTS_QUOTA_AUTO */
     bool lock;             /* a node's: one process per directory */
 };
+
+/* "cache" in file_data_directory. */
+NODISCARD shoal_status contents_default_directory(char *path, size_t path_bytes,
+                                                  struct shoal_error *error);
 
 /* Errors: BUSY ("cache DIR is used by process PID") where lock is asked for. */
 NODISCARD shoal_status contents_open(const struct contents_options *options, struct contents **out,
@@ -126,7 +132,8 @@ struct contents_usage {
 NODISCARD shoal_status contents_usage_get(struct contents *contents, struct contents_usage *out,
                                           struct shoal_error *error);
 
-/* The process that has the directory for itself, 0 if none; may be this one. */
-long contents_holder(struct contents *contents);
+/* The process that has the directory for itself, 0 if none; may be this one. *quota_bytes (may be
+ * NULL) is that process's quota, 0 if there is none. */
+long contents_holder(struct contents *contents, uint64_t *quota_bytes);
 
 #endif

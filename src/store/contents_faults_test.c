@@ -299,7 +299,8 @@ static void test_random_use(void **unused) {
     const char *wanted = getenv("SHOAL_TEST_SEED");
     const uint64_t first = wanted != NULL ? strtoull(wanted, NULL, 10) : 1;
     for (uint64_t seed = first; seed < first + (wanted != NULL ? 1 : 4); seed++) {
-        print_message("replay: SHOAL_TEST_SEED=%llu contents_faults_test\n", (unsigned long long)seed);
+        print_message("replay: SHOAL_TEST_SEED=%llu contents_faults_test\n",
+                      (unsigned long long)seed);
         run_property(seed);
         file_remove_tree(directory);
     }

@@ -58,6 +58,8 @@ NODISCARD shoal_status contents_room_locked(struct contents *contents, uint64_t 
 /* The disk said that it is full though the figures said otherwise: evicts so many bytes or none. */
 NODISCARD shoal_status contents_evict_locked(struct contents *contents, uint64_t bytes,
                                              struct shoal_error *error);
+/* Of the disk; UINT64_MAX where the file system does not say (*total 0). */
+uint64_t contents_disk_free(const struct contents *contents, uint64_t *total);
 bool contents_pinned_locked(const struct contents *contents, const char *key);
 
 void contents_touch(int fd); /* used now; best effort */

@@ -178,8 +178,7 @@ shoal_status contents_list(struct contents *contents, struct contents_entry **ou
     return status;
 }
 
-/* Free for us on the directory's disk; UINT64_MAX where the file system does not say. */
-static uint64_t disk_free(const struct contents *contents, uint64_t *total) {
+uint64_t contents_disk_free(const struct contents *contents, uint64_t *total) {
     struct statvfs disk;
     if (fstatvfs(contents->fd, &disk) != 0 || disk.f_blocks == 0) {
         *total = 0;
@@ -197,7 +196,7 @@ struct room {
 
 static struct room room_locked(const struct contents *contents) {
     struct room room = {.settled = contents->settled_bytes};
-    room.free = disk_free(contents, &room.total);
+    room.free = contents_disk_free(contents, &room.total);
     for (const struct contents_writer *w = contents->writers; w != NULL; w = w->next) {
         room.reserved = add(room.reserved, contents_blocks(w->bytes));
         room.arriving = add(room.arriving, contents_blocks(w->bytes - w->written));
@@ -314,7 +313,7 @@ shoal_status contents_usage_get(struct contents *contents, struct contents_usage
         usage.contents += entries[i].partial ? 0 : 1;
     }
     mem_free(entries);
-    usage.disk_free_bytes = disk_free(contents, &usage.disk_bytes);
+    usage.disk_free_bytes = contents_disk_free(contents, &usage.disk_bytes);
     *out = usage;
     return SHOAL_OK;
 }

@@ -201,6 +201,35 @@ static void test_what_was_used_longest_ago_goes(void **unused) {
     contents_close(contents);
 }
 
+static void test_a_quota_of_its_own(void **unused) {
+    (void)unused;
+    char key[DIGEST_TEXT];
+    struct contents *contents = open_contents(0, false);
+    struct contents_usage before, after;
+    put_drawn(contents, 1, 100000, key);
+    assert_int_equal(contents_usage_get(contents, &before, &error), SHOAL_OK);
+    assert_int_equal(before.quota_bytes, 0);
+    contents_close(contents);
+    contents = open_contents(CONTENTS_QUOTA_AUTO, false);
+    assert_int_equal(contents_usage_get(contents, &after, &error), SHOAL_OK);
+    assert_in_range(after.quota_bytes, before.bytes, before.bytes + after.disk_bytes);
+    contents_close(contents);
+}
+
+static void test_the_default_directory(void **unused) {
+    (void)unused;
+    char path[600], expected[600], small[10];
+    const char *kept = getenv("SHOAL_HOME");
+    char *home = kept != NULL ? mem_strdup(kept) : NULL;
+    assert_int_equal(setenv("SHOAL_HOME", directory, 1), 0);
+    (void)snprintf(expected, sizeof expected, "%s/cache", directory);
+    assert_int_equal(contents_default_directory(path, sizeof path, &error), SHOAL_OK);
+    assert_string_equal(path, expected);
+    assert_int_equal(contents_default_directory(small, sizeof small, &error), SHOAL_INVALID);
+    assert_int_equal(home != NULL ? setenv("SHOAL_HOME", home, 1) : unsetenv("SHOAL_HOME"), 0);
+    mem_free(home);
+}
+
 static void test_what_is_written_is_promised_its_room(void **unused) {
     (void)unused;
     char key[DIGEST_TEXT], other[DIGEST_TEXT];
@@ -314,9 +343,10 @@ static void test_old_partials_are_removed(void **unused) {
 
 static void test_two_processes_cannot_have_one_directory(void **unused) {
     (void)unused;
-    struct contents *contents = open_contents(0, true), *other;
+    struct contents *contents = open_contents(123456789, true), *other;
+    uint64_t quota;
     const struct contents_options options = {.directory = directory, .lock = true};
-    assert_int_equal(contents_holder(contents), getpid());
+    assert_int_equal(contents_holder(contents, NULL), getpid());
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -327,7 +357,7 @@ static void test_two_processes_cannot_have_one_directory(void **unused) {
                           strstr(error.text, part) != NULL &&
                           strstr(error.text, directory) != NULL &&
                           contents_open(&unlocked, &other, &error) == SHOAL_OK &&
-                          contents_holder(other) == (long)getppid();
+                          contents_holder(other, &quota) == (long)getppid() && quota == 123456789;
         if (!good) {
             (void)fprintf(stderr, "%s\n", error.text);
         }
@@ -338,7 +368,7 @@ static void test_two_processes_cannot_have_one_directory(void **unused) {
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     contents_close(contents);
     other = open_contents(0, false);
-    assert_int_equal(contents_holder(other), 0); /* its file is still there */
+    assert_int_equal(contents_holder(other, NULL), 0); /* its file is still there */
     contents_close(other);
     contents = open_contents(0, true);
     contents_close(contents);
@@ -400,6 +430,8 @@ int main(void) {
         TEST(test_a_corrupt_partial_is_thrown_away),
         TEST(test_verify_finds_damage),
         TEST(test_what_was_used_longest_ago_goes),
+        TEST(test_a_quota_of_its_own),
+        TEST(test_the_default_directory),
         TEST(test_what_is_written_is_promised_its_room),
         TEST(test_odd_files_do_not_hurt),
         TEST(test_old_partials_are_removed),
