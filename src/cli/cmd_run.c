@@ -16,7 +16,8 @@
 struct run_arguments {
     struct session session;
     struct args_list inputs;
-    const char *output;
+    const char *output, *column, *pair;
+    struct input *input; /* opened once the model is known */
     int64_t top;
     bool logits;
     double deadline_s;
@@ -58,18 +59,35 @@ static const char *label_of(void *context, uint32_t class_index) {
     return model_ref_label(context, class_index);
 }
 
-static shoal_status open_input(const struct run_arguments *arguments, struct input **out,
-                               struct shoal_error *error) {
-    const struct model_config *model = model_ref_config(arguments->session.model);
+#define RANDOM_LENGTH 128 /* tokens of random items, unless --max-length says otherwise */
+
+/* Before planning: the input's longest text is what is planned for. */
+static shoal_status open_input(void *context, struct shoal_error *error) {
+    struct run_arguments *arguments = context;
+    struct session *session = &arguments->session;
+    struct model_config model = *model_ref_config(session->model);
+    bool random = session->max_length == 0;
+    for (size_t i = 0; i < arguments->inputs.count; i++) {
+        random = random && strncmp(arguments->inputs.items[i], "random:", strlen("random:")) == 0;
+    }
+    if (random && model.length > RANDOM_LENGTH) {
+        model.length = RANDOM_LENGTH;
+    }
     const struct input_options options = {.paths = arguments->inputs.items,
                                           .path_count = arguments->inputs.count,
-                                          .height = (int32_t)model->image_size,
-                                          .width = (int32_t)model->image_size,
-                                          .channels = (int32_t)model->channels,
-                                          .preprocess =
-                                              model_ref_preprocess(arguments->session.model),
-                                          .seed = (uint64_t)arguments->session.seed};
-    return input_open(&options, out, error);
+                                          .model = &model,
+                                          .preprocess = model_ref_preprocess(session->model),
+                                          .wordpiece = model_ref_wordpiece(session->model),
+                                          .column = arguments->column,
+                                          .pair = arguments->pair,
+                                          .max_length = model.length,
+                                          .seed = (uint64_t)session->seed};
+    TRY(input_open(&options, &arguments->input, error));
+    if (model.length > 0) {
+        model_ref_set_length(session->model,
+                             model_length_for(&model, input_longest(arguments->input)));
+    }
+    return SHOAL_OK;
 }
 
 static int64_t output_width(const struct model_config *model) {
@@ -182,7 +200,8 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
     const uint64_t begin = platform_now_ns();
     if (arguments->inputs.count == 0) {
         return error_set(error, SHOAL_USAGE,
-                         "--input is missing: image files, folders, .npy arrays or random:N");
+                         "--input is missing: images, text files, folders, .npy arrays or "
+                         "random:N");
     }
     for (size_t i = 0; i < arguments->inputs.count; i++) { /* before minutes of measuring */
         const char *path = arguments->inputs.items[i];
@@ -191,6 +210,8 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
                              path);
         }
     }
+    session->on_model = open_input;
+    session->on_model_context = arguments;
     TRY(session_open(session, model, error));
     struct plan_placement placement;
     TRY(session_place(session, &placement, error));
@@ -207,17 +228,11 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
                       placement.single_device_s / (double)session->microbatch,
                       placement.bottleneck_s / (double)session->microbatch);
     }
-    struct input *input = NULL;
     struct results *results = NULL;
-    shoal_status status = open_input(arguments, &input, error);
-    if (status == SHOAL_OK) {
-        status = open_results(arguments, input, &results, error);
-    }
-    if (status == SHOAL_OK) {
-        status = run_placed(arguments, &placement, input, results, begin, failed_items, error);
-    }
+    TRY(open_results(arguments, arguments->input, &results, error));
+    const shoal_status status =
+        run_placed(arguments, &placement, arguments->input, results, begin, failed_items, error);
     results_destroy(results);
-    input_close(input);
     return status;
 }
 
@@ -228,14 +243,19 @@ int cli_run(int argc, char **argv) {
     a.deadline_s = 60;
     struct args_option options[SESSION_OPTIONS + 8] = {
         {"input", ARGS_LIST, "PATH...",
-         "images (JPEG, PNG), folders of them, .npy arrays, or random:N", &a.inputs, 0, 0},
+         "images (JPEG, PNG) or texts (.txt, .tsv), folders, .npy arrays, or random:N", &a.inputs,
+         0, 0},
+        {"column", ARGS_TEXT, "NAME",
+         "of a .tsv: name, or number if it has no names (default: sentence, text or the first)",
+         &a.column, 0, 0},
+        {"pair", ARGS_TEXT, "NAME", "of a .tsv: column of each item's second text", &a.pair, 0, 0},
         {"output", ARGS_TEXT, "FILE", "results as JSON lines", &a.output, 0, 0},
         {"top", ARGS_COUNT, "K", "classes per item in --output (default 5)", &a.top, 1, 1000},
         {"logits", ARGS_FLAG, NULL, "raw outputs in --output too", &a.logits, 0, 0},
         {"deadline", ARGS_SECONDS, "S", "fail if nothing moves for so long (default 60)",
          &a.deadline_s, 0, 0},
     };
-    const size_t count = 5 + session_options(&a.session, options + 5);
+    const size_t count = 7 + session_options(&a.session, options + 7);
     const struct args_command command = {
         .name = "run",
         .positional = "MODEL",
@@ -243,11 +263,16 @@ int cli_run(int argc, char **argv) {
                    "is a Hugging Face directory\n"
                    "(config.json, model.safetensors) or a built-in name (vit-base, vit-large, "
                    "vit-huge, deit-tiny, deit-small,\n"
-                   "deit-base, deit-*-distilled). The same numbers as on one device, bit for bit, "
+                   "deit-base, deit-*-distilled, bert-base, bert-large, bert-tiny ...). The same "
+                   "numbers as on one device, bit for bit, "
                    "for any number of devices.",
         .examples = "  shoal run ./vit-base-patch16-224 --input photos/ --devices 4\n"
                     "  shoal run vit-large --input random:200 --devices 2 --threads 1 --json\n"
                     "  shoal run ./deit-small --input a.jpg b.png --output results.jsonl --logits\n"
+                    "  shoal run ./all-MiniLM-L6-v2 --input sentences.txt --output "
+                    "embeddings.npy --microbatch 8\n"
+                    "  shoal run ./bert-mrpc --input pairs.tsv --column sentence1 --pair "
+                    "sentence2 --output labels.jsonl\n"
                     "  shoal run vit-huge --input random:8 --devices 4 --memory 900M\n",
         .options = options,
         .option_count = count};
@@ -260,6 +285,7 @@ int cli_run(int argc, char **argv) {
     struct shoal_error error;
     uint64_t failed_items = 0;
     const shoal_status status = run(&a, model, &failed_items, &error);
+    input_close(a.input);
     session_close(&a.session);
     if (status != SHOAL_OK) {
         return cli_fail("run", &error);

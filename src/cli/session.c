@@ -40,6 +40,10 @@ size_t session_options(struct session *session, struct args_option *out) {
          4096},
         {"weights", ARGS_TEXT, "FILE", "weights of a built-in model (.safetensors)", &s->weights, 0,
          0},
+        {"vocab", ARGS_TEXT, "FILE", "a text model's vocabulary: vocab.txt or tokenizer.json",
+         &s->vocab, 0, 0},
+        {"max-length", ARGS_COUNT, "T", "tokens of a text, at most (default: what the model has)",
+         &s->max_length, WORDPIECE_SHORTEST, 65536},
         {"seed", ARGS_COUNT, "S", "of random weights and random input (default 1)", &s->seed, 0,
          INT64_MAX},
         {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto: measured)",
@@ -182,6 +186,28 @@ static shoal_status start_devices(struct session *session, struct shoal_error *e
     return cluster_start_local(&options, &session->cluster, error);
 }
 
+/* A text model's vocabulary and the longest sequence it is planned for. */
+static shoal_status prepare_text(struct session *session, struct shoal_error *error) {
+    const int64_t most = model_ref_config(session->model)->length;
+    if (session->vocab != NULL) {
+        TRY(model_ref_open_vocabulary(session->model, session->vocab, error));
+    }
+    if (session->max_length > most) {
+        return most == 0 ? error_set(error, SHOAL_USAGE,
+                                     "--max-length is for text models; %s takes pictures",
+                                     model_ref_name(session->model))
+                         : error_set(error, SHOAL_USAGE,
+                                     "--max-length %lld: the model has no more than %lld positions",
+                                     (long long)session->max_length, (long long)most);
+    }
+    if (most > 0) {
+        model_ref_set_length(session->model, session->max_length > 0
+                                                 ? session->max_length
+                                                 : model_ref_max_length(session->model));
+    }
+    return SHOAL_OK;
+}
+
 shoal_status session_open(struct session *session, const char *model, struct shoal_error *error) {
     enum isa isa;
     TRY(check_flags(session, error));
@@ -193,8 +219,12 @@ shoal_status session_open(struct session *session, const char *model, struct sho
     TRY(isa_cap(isa, cli_argv, error));
     process_catch_stop(NULL, NULL);
     TRY(model_ref_open(model, session->weights, (uint64_t)session->seed, &session->model, error));
+    TRY(prepare_text(session, error));
     if (model_ref_note(session->model) != NULL && !session->json) {
         (void)fprintf(stderr, "note: %s\n", model_ref_note(session->model));
+    }
+    if (session->on_model != NULL) {
+        TRY(session->on_model(session->on_model_context, error));
     }
     session->store = open_store();
     TRY(start_devices(session, error));

@@ -16,11 +16,14 @@
 struct session {
     /* set by flags */
     const char *command;
-    int64_t devices, threads, microbatch, seed;
+    int64_t devices, threads, microbatch, seed, max_length; /* max_length 0: not given */
     bool in_process, json, measure_again, choose_devices;
     size_t memory;
-    const char *kernels, *isa, *dtype, *link_codec, *weights, *baseline, *cuts, *objective,
+    const char *kernels, *isa, *dtype, *link_codec, *weights, *vocab, *baseline, *cuts, *objective,
         *cluster_file;
+    /* Called, if set, when the model is known and nothing has been planned yet. */
+    shoal_status (*on_model)(void *context, struct shoal_error *error);
+    void *on_model_context;
     /* made by session_open */
     struct model_ref *model;
     struct store *store;

@@ -1,33 +1,13 @@
-#include "runtime/input.h"
+#include "runtime/input_internal.h"
 
 #include "base/memory.h"
 #include "base/random.h"
-#include "formats/npy.h"
 #include "platform/file.h"
-#include "tensor/convert.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum source_kind { SOURCE_FILE, SOURCE_NPY, SOURCE_RANDOM };
-
-/* One path's items: [first, first + count). */
-struct source {
-    enum source_kind kind;
-    char *path;
-    struct npy *npy;
-    uint64_t first, count;
-};
-
-struct input {
-    struct input_options options;
-    struct source *sources;
-    size_t count, capacity;
-    uint64_t items;
-    uint64_t stream; /* of random items */
-};
 
 static shoal_status add_source(struct input *input, struct source source,
                                struct shoal_error *error) {
@@ -51,66 +31,76 @@ static bool has_suffix(const char *path, const char *suffix) {
     return length > end && strcasecmp(path + length - end, suffix) == 0;
 }
 
-static bool is_picture_name(const char *path) {
-    return has_suffix(path, ".jpg") || has_suffix(path, ".jpeg") || has_suffix(path, ".png");
+static shoal_status open_array(const struct input *input, struct source *source,
+                               struct shoal_error *error) {
+    TRY(npy_open(source->path, &source->npy, error));
+    const struct tensor array = npy_tensor(source->npy);
+    TRY(input_is_text(input) ? tokens_check_array(source->path, &array, error)
+                             : pictures_check_array(input, source->path, &array, error));
+    source->count = (uint64_t)array.shape.dims[0];
+    return SHOAL_OK;
 }
 
-/* [N,H,W,C] or [N,C,H,W] of f32 or f64 (pixel values as the model takes them), or [N,h,w,3] u8
- * (pictures). */
-static shoal_status check_array(const struct input *input, const char *path,
-                                const struct tensor *array, struct shoal_error *error) {
-    const int64_t h = input->options.height, w = input->options.width, c = input->options.channels;
-    const int64_t *d = array->shape.dims;
-    const bool number =
-        array->dtype == DTYPE_F32 || array->dtype == DTYPE_F64 || array->dtype == DTYPE_F16;
-    const bool nhwc = d[1] == h && d[2] == w && d[3] == c,
-               nchw = d[1] == c && d[2] == h && d[3] == w;
-    const bool pictures = array->dtype == DTYPE_U8 && d[3] == 3 && d[1] > 0 && d[2] > 0 &&
-                          d[1] <= IMAGE_PIXEL_LIMIT && d[2] <= IMAGE_PIXEL_LIMIT / d[1];
-    if (array->shape.rank == 4 && d[0] > 0 && ((number && (nhwc || nchw)) || pictures)) {
-        return SHOAL_OK;
+static shoal_status open_text(const struct input *input, struct source *source,
+                              struct shoal_error *error) {
+    const struct input_options *options = &input->options;
+    if (has_suffix(source->path, ".csv")) {
+        return error_set(error, SHOAL_UNSUPPORTED,
+                         "%s: tables are read with tabs between columns (.tsv)", source->path);
     }
-    char text[SHAPE_TEXT];
-    return error_set(error, SHOAL_MISMATCH,
-                     "%s: an array of %s %s; the model takes f32 [N,%lld,%lld,%lld] or "
-                     "[N,%lld,%lld,%lld], or pictures u8 [N,h,w,3]",
-                     path, dtype_name(array->dtype), shape_format(&array->shape, text),
-                     (long long)h, (long long)w, (long long)c, (long long)c, (long long)h,
-                     (long long)w);
+    if (options->wordpiece == NULL) {
+        return error_set(error, SHOAL_USAGE,
+                         "%s: the model has no vocabulary; give one (--vocab vocab.txt), or token "
+                         "ids as .npy",
+                         source->path);
+    }
+    if (options->pair != NULL && input->model.types < 2) {
+        return error_set(error, SHOAL_USAGE, "--pair: the model knows one text an item");
+    }
+    const struct text_options text = {.table = has_suffix(source->path, ".tsv"),
+                                      .column = options->column,
+                                      .pair = options->pair};
+    TRY(text_source_open(source->path, &text, &source->text, error));
+    source->count = text_source_count(source->text);
+    return SHOAL_OK;
 }
 
-static shoal_status add_npy(struct input *input, const char *path, struct shoal_error *error) {
-    struct source source = {.kind = SOURCE_NPY};
-    TRY(npy_open(path, &source.npy, error));
-    const struct tensor array = npy_tensor(source.npy);
-    shoal_status status = check_array(input, path, &array, error);
-    if (status == SHOAL_OK) {
-        source.count = (uint64_t)array.shape.dims[0];
-        source.path = mem_strdup(path);
-        status = source.path != NULL ? add_source(input, source, error)
-                                     : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
-    }
-    if (status != SHOAL_OK) {
-        npy_close(source.npy);
-        mem_free(source.path);
-    }
-    return status;
+static void close_source(struct source *source) {
+    npy_close(source->npy);
+    text_source_close(source->text);
+    mem_free(source->path);
 }
 
 static shoal_status add_file(struct input *input, const char *path, struct shoal_error *error) {
-    if (has_suffix(path, ".npy")) {
-        return add_npy(input, path, error);
-    }
-    char *copy = mem_strdup(path);
-    if (copy == NULL) {
+    struct source source = {.kind = SOURCE_PICTURE, .path = mem_strdup(path), .count = 1};
+    if (source.path == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
     }
-    const shoal_status status =
-        add_source(input, (struct source){.kind = SOURCE_FILE, .path = copy, .count = 1}, error);
+    shoal_status status = SHOAL_OK;
+    if (has_suffix(path, ".npy")) {
+        source.kind = SOURCE_NPY;
+        status = open_array(input, &source, error);
+    } else if (input_is_text(input)) {
+        source.kind = SOURCE_TEXT;
+        status = open_text(input, &source, error);
+    }
+    if (status == SHOAL_OK) {
+        status = add_source(input, source, error);
+    }
     if (status != SHOAL_OK) {
-        mem_free(copy);
+        close_source(&source);
     }
     return status;
+}
+
+/* Whether a file of a folder is an item, by its name. */
+static bool is_item_name(const struct input *input, const char *path) {
+    if (has_suffix(path, ".npy")) {
+        return true;
+    }
+    return input_is_text(input)
+               ? has_suffix(path, ".txt") || has_suffix(path, ".tsv")
+               : has_suffix(path, ".jpg") || has_suffix(path, ".jpeg") || has_suffix(path, ".png");
 }
 
 static shoal_status add_folder(struct input *input, const char *path, struct shoal_error *error) {
@@ -120,14 +110,14 @@ static shoal_status add_folder(struct input *input, const char *path, struct sho
     const uint64_t before = input->items;
     shoal_status status = SHOAL_OK;
     for (size_t i = 0; i < count && status == SHOAL_OK; i++) {
-        if (is_picture_name(paths[i]) || has_suffix(paths[i], ".npy")) {
+        if (is_item_name(input, paths[i])) {
             status = add_file(input, paths[i], error);
         }
     }
     file_list_free(paths, count);
     if (status == SHOAL_OK && input->items == before) {
-        status = error_set(error, SHOAL_NOT_FOUND,
-                           "%s: no .jpg, .jpeg, .png or .npy file is in this folder", path);
+        status = error_set(error, SHOAL_NOT_FOUND, "%s: no %s or .npy file is in this folder", path,
+                           input_is_text(input) ? ".txt, .tsv" : ".jpg, .jpeg, .png");
     }
     return status;
 }
@@ -151,6 +141,7 @@ shoal_status input_open(const struct input_options *options, struct input **out,
         return error_set(error, SHOAL_NO_MEMORY, "no memory for the input");
     }
     input->options = *options;
+    input->model = *options->model;
     input->stream = random_stream(options->seed, "input");
     shoal_status status = SHOAL_OK;
     for (size_t i = 0; i < options->path_count && status == SHOAL_OK; i++) {
@@ -179,8 +170,7 @@ void input_close(struct input *input) {
         return;
     }
     for (size_t i = 0; i < input->count; i++) {
-        npy_close(input->sources[i].npy);
-        mem_free(input->sources[i].path);
+        close_source(&input->sources[i]);
     }
     mem_free(input->sources);
     mem_free(input);
@@ -190,11 +180,6 @@ uint64_t input_count(const struct input *input) {
     return input->items;
 }
 
-size_t input_item_values(const struct input *input) {
-    return (size_t)input->options.height * (size_t)input->options.width *
-           (size_t)input->options.channels;
-}
-
 bool input_is_random(const struct input *input) {
     for (size_t i = 0; i < input->count; i++) {
         if (input->sources[i].kind != SOURCE_RANDOM) {
@@ -202,6 +187,14 @@ bool input_is_random(const struct input *input) {
         }
     }
     return true;
+}
+
+int64_t input_max_length(const struct input *input) {
+    return input->options.max_length;
+}
+
+int32_t input_pad(const struct input *input) {
+    return input->options.wordpiece != NULL ? wordpiece_pad(input->options.wordpiece) : 0;
 }
 
 static const struct source *find_source(const struct input *input, uint64_t index) {
@@ -219,70 +212,64 @@ static const struct source *find_source(const struct input *input, uint64_t inde
 
 void input_name(const struct input *input, uint64_t index, char *text, size_t bytes) {
     const struct source *source = find_source(input, index);
-    if (source->kind == SOURCE_FILE) {
+    const unsigned long long position = index - source->first;
+    switch (source->kind) {
+    case SOURCE_PICTURE:
         (void)snprintf(text, bytes, "%s", source->path);
-    } else {
-        (void)snprintf(text, bytes, "%s[%llu]",
-                       source->kind == SOURCE_NPY ? source->path : "random",
-                       (unsigned long long)(index - source->first));
+        break;
+    case SOURCE_NPY:
+        (void)snprintf(text, bytes, "%s[%llu]", source->path, position);
+        break;
+    case SOURCE_TEXT:
+        (void)snprintf(text, bytes, "%s:%llu", source->path,
+                       (unsigned long long)text_source_line(source->text, position));
+        break;
+    case SOURCE_RANDOM:
+        (void)snprintf(text, bytes, "random[%llu]", position);
+        break;
     }
 }
 
-/* One [C,H,W] or [H,W,C] item of a number array to [H,W,C] f32. */
-static void copy_item(const struct input *input, const struct tensor *array,
-                      const unsigned char *item, float *values) {
-    const int64_t h = input->options.height, w = input->options.width, c = input->options.channels;
-    const size_t size = dtype_size(array->dtype);
-    if (array->shape.dims[3] == c && array->shape.dims[1] == h) {
-        (void)convert_to_f32(array->dtype, item, values, (size_t)(h * w * c));
-        return;
-    }
-    for (int64_t channel = 0; channel < c; channel++) {
-        for (int64_t i = 0; i < h * w; i++) {
-            (void)convert_to_f32(array->dtype, item + (size_t)(channel * h * w + i) * size,
-                                 &values[i * c + channel], 1);
-        }
-    }
-}
-
-static shoal_status read_npy(struct input *input, const struct source *source, uint64_t position,
-                             float *values, struct shoal_error *error) {
-    const struct tensor array = npy_tensor(source->npy);
-    const int64_t *d = array.shape.dims;
-    const size_t bytes = (size_t)(d[1] * d[2] * d[3]) * dtype_size(array.dtype);
-    const unsigned char *item = (const unsigned char *)array.data + position * bytes;
-    shoal_status status = SHOAL_OK;
-    if (array.dtype == DTYPE_U8) {
-        struct image picture;
-        TRY(image_alloc(d[2], d[1], &picture, error));
-        memcpy(picture.pixels, item, bytes);
-        status = image_preprocess_apply(&picture, input->options.preprocess, input->options.height,
-                                        input->options.width, values, error);
-        image_fini(&picture);
-    } else {
-        copy_item(input, &array, item, values);
-    }
-    npy_release(source->npy, position * bytes, bytes);
-    return status;
-}
-
-shoal_status input_read(struct input *input, uint64_t index, float *values,
-                        struct shoal_error *error) {
+shoal_status input_read(struct input *input, uint64_t index, void *const values[MODEL_MAX_INPUTS],
+                        int64_t *tokens, struct shoal_error *error) {
     const struct source *source = find_source(input, index);
     const uint64_t position = index - source->first;
-    const size_t count = input_item_values(input);
-    if (source->kind == SOURCE_RANDOM) {
-        random_uniform(input->stream, position * count, -1.0F, 1.0F, values, count);
-        return SHOAL_OK;
+    if (input_is_text(input)) {
+        return tokens_read(input, source, position, values[0], values[1], tokens, error);
     }
-    if (source->kind == SOURCE_NPY) {
-        return read_npy(input, source, position, values, error);
+    *tokens = 0;
+    return pictures_read(input, source, position, values[0], error);
+}
+
+/* Whether every item's tokens can be counted within seconds. */
+static bool is_scanned(const struct input *input) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < input->count; i++) {
+        const struct source *source = &input->sources[i];
+        bytes += source->text != NULL ? text_source_bytes(source->text) : 0;
+        if (source->kind == SOURCE_RANDOM) {
+            return false;
+        }
     }
-    struct image picture;
-    TRY(image_read(source->path, &picture, error));
-    const shoal_status status =
-        image_preprocess_apply(&picture, input->options.preprocess, input->options.height,
-                               input->options.width, values, error);
-    image_fini(&picture);
-    return status == SHOAL_OK ? SHOAL_OK : error_wrap(error, status, "%s", source->path);
+    return bytes <= INPUT_SCAN_BYTES;
+}
+
+int64_t input_longest(struct input *input) {
+    const int64_t most = input->options.max_length;
+    if (!input_is_text(input) || !is_scanned(input)) {
+        return input_is_text(input) ? most : 0;
+    }
+    const size_t bytes = 2 * (size_t)most * sizeof(int32_t);
+    int32_t *ids = mem_alloc(bytes), *types = mem_alloc(bytes);
+    void *const values[MODEL_MAX_INPUTS] = {ids, types};
+    int64_t longest = ids == NULL || types == NULL ? most : 0;
+    for (uint64_t i = 0; i < input->items && longest < most; i++) {
+        int64_t tokens = 0;
+        if (input_read(input, i, values, &tokens, NULL) == SHOAL_OK && tokens > longest) {
+            longest = tokens;
+        }
+    }
+    mem_free(ids);
+    mem_free(types);
+    return longest;
 }

@@ -1,9 +1,15 @@
 /*
- * What a run is about: items from image files and folders, .npy arrays, or `random:N`, in the order
- * given (folders in byte order of their paths). Each becomes one model input [H,W,C] f32.
+ * What a run is about: items for a model, in the order given (folders in byte order of their
+ * paths).
  *
- * A path that does not exist, a folder without pictures or an array of the wrong shape is an error
- * at open. An item that cannot be read later is reported by input_read and the rest goes on.
+ * Image models: image files and folders, .npy arrays, `random:N`; an item is one [H,W,C] f32.
+ * Text models: .txt (a line an item), .tsv (text_source.h), .npy of ids i32 or i64 [N,T] (padding
+ * at the end of a row is cut off), `random:N` (ids, max_length each); an item is token ids and
+ * types.
+ *
+ * A path that does not exist, a folder without items, a missing column or an array of the wrong
+ * shape is an error at open. An item that cannot be read later, or has no tokens, is reported by
+ * input_read and the rest goes on.
  *
  * Threads: one at a time.
  */
@@ -11,34 +17,51 @@
 #define RUNTIME_INPUT_H
 
 #include "formats/image_preprocess.h"
-
-#include <stdint.h>
+#include "formats/wordpiece.h"
+#include "models/model.h"
 
 struct input_options {
     const char *const *paths; /* what --input was given */
     size_t path_count;
-    int32_t height, width, channels;
-    const struct image_preprocess *preprocess;
-    uint64_t seed; /* of random items */
+    const struct model_config *model;          /* copied */
+    const struct image_preprocess *preprocess; /* image models; borrowed */
+    const struct wordpiece *wordpiece;         /* text models; borrowed; NULL: there is none */
+    const char *column, *pair;                 /* of tables; NULL: text_source.h's choice */
+    int64_t max_length;                        /* text: most tokens of an item; the rest is cut */
+    uint64_t seed;                             /* of random items */
 };
 
 struct input;
 
-/* Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED, MISMATCH (array shape), USAGE (random:N is not a
- * count), NO_MEMORY. */
+/* Errors: NOT_FOUND, IO, CORRUPT, UNSUPPORTED, MISMATCH (array shape, ids), USAGE (random:N is not
+ * a count, columns, no vocabulary), NO_MEMORY. */
 NODISCARD shoal_status input_open(const struct input_options *options, struct input **out,
                                   struct shoal_error *error);
 void input_close(struct input *input);
 
 uint64_t input_count(const struct input *input);
-size_t input_item_values(const struct input *input); /* H·W·C */
 bool input_is_random(const struct input *input); /* nothing but random items: names mean nothing */
 
-/* The item's name: a path, "path[i]" or "random[i]"; written into text, cut to bytes. */
+/*
+ * Text: tokens of the longest item, found by tokenising all of it; max_length where that would take
+ * long (more than INPUT_SCAN_BYTES of text). Images: 0.
+ */
+#define INPUT_SCAN_BYTES (UINT64_C(256) << 20)
+int64_t input_longest(struct input *input);
+
+int64_t input_max_length(const struct input *input);
+int32_t input_pad(const struct input *input); /* text: id of [PAD] */
+
+/* The item's name: a path, "path:line", "path[i]" or "random[i]"; written into text, cut to bytes.
+ */
 void input_name(const struct input *input, uint64_t index, char *text, size_t bytes);
 
-/* values [H·W·C]. Errors concern this item alone and name it. */
-NODISCARD shoal_status input_read(struct input *input, uint64_t index, float *values,
+/*
+ * Images: values[0] f32 [H·W·C]; *tokens = 0. Text: values[0] ids and values[1] types, i32
+ * [2 · max_length] each, of which *tokens are written. Errors concern this item alone and name it.
+ */
+NODISCARD shoal_status input_read(struct input *input, uint64_t index,
+                                  void *const values[MODEL_MAX_INPUTS], int64_t *tokens,
                                   struct shoal_error *error);
 
 #endif

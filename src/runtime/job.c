@@ -7,6 +7,7 @@
 #include "runtime/control.h"
 #include "runtime/feeder.h"
 #include "runtime/job_stages.h"
+#include "runtime/order.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 #define ANSWER_NS (2 * CLOCK_SECOND)
 #define READ_AHEAD 2
 #define PROGRESS_NS (100 * CLOCK_MS)
+#define WINDOW_BATCHES 64               /* results that may wait for an older one, at most */
+#define WINDOW_BYTES ((size_t)64 << 20) /* and of so many bytes */
 
 /* When result n (from 1) came, and how many items there were with it. */
 struct mark {
@@ -29,12 +32,13 @@ struct job {
     struct run_actions actions;
     struct feeder *feeder;
     uint64_t id;
-    bool ended;      /* END_OF_INPUT was said */
-    uint64_t *index; /* [slots][batch]: which items a microbatch in flight holds */
+    bool ended;                /* END_OF_INPUT was said */
+    struct feeder_item *items; /* [slots][batch]: what a microbatch in flight holds */
+    struct order *order;
     struct transport_message **arrived; /* [slots] */
     uint64_t start_ns, reported_ns;
-    uint64_t delivered;         /* microbatches */
-    struct mark first, *recent; /* result p; ring of the last p + 1 */
+    uint64_t delivered, received; /* microbatches; items of them */
+    struct mark first, *recent;   /* result p; ring of the last p + 1 */
     char name[4096];
 };
 
@@ -73,6 +77,14 @@ static void on_filled(void *context) {
     cluster_interrupt(((struct job *)context)->options->cluster);
 }
 
+/* Items whose results may wait for an older one's. */
+static uint64_t window_of(const struct job *job) {
+    const uint64_t batch = (uint64_t)job->options->batch;
+    const uint64_t rows = WINDOW_BYTES / ((size_t)job->options->results_width * sizeof(float));
+    const uint64_t window = WINDOW_BATCHES * batch < rows ? WINDOW_BATCHES * batch : rows;
+    return window > batch ? window : batch;
+}
+
 static shoal_status start(struct job *job, struct shoal_error *error) {
     const uint32_t stages = stage_count(job);
     const char *names[RUN_MAX_STAGES];
@@ -91,15 +103,19 @@ static shoal_status start(struct job *job, struct shoal_error *error) {
         .now_ns = platform_now_ns()};
     TRY(run_init(&job->run, &params, error));
     const size_t slots = params.in_flight + params.read_ahead;
-    job->index = mem_calloc(slots * (size_t)job->options->batch, sizeof *job->index);
+    const uint64_t window = window_of(job);
+    job->items = mem_calloc(slots * (size_t)job->options->batch, sizeof *job->items);
     job->arrived = mem_calloc(slots, sizeof(void *));
     job->recent = mem_calloc(stages + 1, sizeof *job->recent);
-    if (job->index == NULL || job->arrived == NULL || job->recent == NULL) {
+    if (job->items == NULL || job->arrived == NULL || job->recent == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a run");
     }
+    TRY(order_create(window, (size_t)job->options->results_width, &job->order, error));
     const struct feeder_options feeder = {.input = job->options->input,
+                                          .model = job->options->model,
                                           .batch = job->options->batch,
                                           .slot_count = READ_AHEAD + 1,
+                                          .window = window,
                                           .on_skip = on_skip,
                                           .on_filled = on_filled,
                                           .context = job};
@@ -112,28 +128,40 @@ static struct run_event event_of(enum run_event_kind kind) {
     return (struct run_event){.kind = kind, .now_ns = platform_now_ns(), .stage = RUN_NO_STAGE};
 }
 
+/* The model's inputs at the microbatch's length. */
+static uint32_t input_tensors(const struct job *job, const struct feeder_batch *batch,
+                              struct tensor tensors[MODEL_MAX_INPUTS]) {
+    struct model_config model = *job->options->model;
+    struct model_input inputs[MODEL_MAX_INPUTS];
+    model.length = batch->length;
+    const uint32_t count = model_inputs(&model, inputs);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tensor_type type = graph_resolve(inputs[i].type, job->options->batch);
+        tensors[i] = (struct tensor){
+            .dtype = type.dtype, .shape = type.shape, .data = (void *)(uintptr_t)batch->values[i]};
+    }
+    return count;
+}
+
 /* Sends microbatch `number` to the first stage; BUSY is an answer, not a failure. */
 static shoal_status offer(struct job *job, uint64_t number, shoal_status *answer,
                           struct shoal_error *error) {
     struct transport *transport = job->options->cluster->transport;
     const struct feeder_batch batch = feeder_get(job->feeder, number);
-    struct model_input inputs[MODEL_MAX_INPUTS];
-    (void)model_inputs(job->options->model, inputs);
-    const struct tensor_type type = graph_resolve(inputs[0].type, job->options->batch);
-    const struct tensor tensor = {
-        .dtype = type.dtype, .shape = type.shape, .data = (void *)(uintptr_t)batch.values};
+    struct tensor tensors[MODEL_MAX_INPUTS];
+    const uint32_t count = input_tensors(job, &batch, tensors);
     const struct wire_header header = {.kind = WIRE_ACTIVATION,
                                        .job = job->id,
                                        .generation = 1,
                                        .microbatch = number,
                                        .items = batch.items,
-                                       .tensor_count = 1};
+                                       .tensor_count = count};
     size_t size, used;
     struct transport_message *message;
-    TRY(wire_size(&tensor, 1, 0, &size, error));
+    TRY(wire_size(tensors, count, 0, &size, error));
     TRY(transport->ops->message_new(transport, size, &message, error));
     shoal_status status =
-        wire_encode(&header, &tensor, NULL, message->data, message->capacity, NULL, &used, error);
+        wire_encode(&header, tensors, NULL, message->data, message->capacity, NULL, &used, error);
     if (status == SHOAL_OK) {
         message->size = used;
         status = transport->ops->send(transport, device_of(job, 0)->name, message, error);
@@ -143,8 +171,8 @@ static shoal_status offer(struct job *job, uint64_t number, shoal_status *answer
         transport->ops->message_free(transport, message);
         return status == SHOAL_BUSY || status == SHOAL_PEER_LOST ? SHOAL_OK : status;
     }
-    memcpy(&job->index[run_slot(&job->run, number) * (size_t)job->options->batch], batch.index,
-           batch.items * sizeof *batch.index);
+    memcpy(&job->items[run_slot(&job->run, number) * (size_t)job->options->batch], batch.list,
+           batch.items * sizeof *batch.list);
     feeder_release(job->feeder, number + 1);
     return SHOAL_OK;
 }
@@ -169,17 +197,20 @@ static shoal_status deliver(struct job *job, uint64_t number, uint32_t items,
     const float *rows = decoded.tensors[0].data;
     const size_t width =
         tensor_bytes(&decoded.tensors[0]) / sizeof *rows / (size_t)job->options->batch;
-    shoal_status status = SHOAL_OK;
-    for (uint32_t i = 0; i < items && status == SHOAL_OK; i++) {
-        const uint64_t item = job->index[slot * (size_t)job->options->batch + i];
-        input_name(job->options->input, item, job->name, sizeof job->name);
-        status = results_add(job->options->results, item, job->name, rows + i * width, error);
-        job->outcome->items += status == SHOAL_OK;
+    for (uint32_t i = 0; i < items; i++) {
+        const struct feeder_item *item = &job->items[slot * (size_t)job->options->batch + i];
+        order_put(job->order, item->sequence, item->index, rows + i * width);
     }
     job->arrived[slot] = NULL;
     transport->ops->message_free(transport, message);
-    TRY(status);
-    mark_result(job, job->outcome->items);
+    job->received += items;
+    mark_result(job, job->received);
+    uint64_t item;
+    while (order_next(job->order, &item, &rows)) {
+        input_name(job->options->input, item, job->name, sizeof job->name);
+        TRY(results_add(job->options->results, item, job->name, rows, error));
+        job->outcome->items++;
+    }
     return results_flush(job->options->results, error);
 }
 
@@ -429,8 +460,7 @@ static void summarise(struct job *job) {
     const uint32_t p = stage_count(job);
     const uint64_t n = job->delivered;
     outcome->seconds = n > 0 ? (double)(job->recent[n % (p + 1)].ns - job->start_ns) * 1e-9 : 0;
-    outcome->items_per_second =
-        outcome->seconds > 0 ? (double)outcome->items / outcome->seconds : 0;
+    outcome->items_per_second = outcome->seconds > 0 ? (double)job->received / outcome->seconds : 0;
     outcome->steady_items_per_second = (double)NAN;
     if (n > 2 * (uint64_t)p) { /* from result p to result n − p */
         const struct mark *last = &job->recent[(n - p) % (p + 1)];
@@ -455,7 +485,8 @@ static void fini(struct job *job) {
         transport->ops->message_free(transport, job->arrived[i]);
     }
     mem_free(job->arrived);
-    mem_free(job->index);
+    mem_free(job->items);
+    order_destroy(job->order);
     mem_free(job->recent);
     mem_free(job);
 }

@@ -46,13 +46,8 @@ static shoal_status run_on(struct cluster *cluster, const struct one_run *what, 
     const struct image_preprocess preprocess = {0};
     (void)snprintf(count, sizeof count, "random:%u", what->items);
     assert_int_equal(model_builtin("vit-test", &model, &error), SHOAL_OK);
-    const struct input_options source = {.paths = paths,
-                                         .path_count = 1,
-                                         .height = (int32_t)model.image_size,
-                                         .width = (int32_t)model.image_size,
-                                         .channels = (int32_t)model.channels,
-                                         .preprocess = &preprocess,
-                                         .seed = 3};
+    const struct input_options source = {
+        .paths = paths, .path_count = 1, .model = &model, .preprocess = &preprocess, .seed = 3};
     assert_int_equal(input_open(&source, &input, &error), SHOAL_OK);
     const struct results_options sink = {
         .classifies = true, .label = no_label, .top = 1, .width = (uint32_t)model.labels};

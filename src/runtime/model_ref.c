@@ -13,6 +13,7 @@ struct model_ref {
     struct hf_model *hf; /* NULL: built-in */
     struct model_config config;
     struct image_preprocess preprocess;
+    struct wordpiece *wordpiece; /* text models; NULL: no vocabulary */
     uint64_t seed;
     char *path; /* of the weights: absolute, devices may have another working directory; NULL:
                    random */
@@ -27,6 +28,26 @@ static bool find_file(const char *directory, const char *name, char **out) {
     return absolute != NULL;
 }
 
+static shoal_status check_vocabulary(const struct model_ref *ref, const char *path,
+                                     struct shoal_error *error) {
+    if (wordpiece_size(ref->wordpiece) > ref->config.vocabulary) {
+        return error_set(error, SHOAL_MISMATCH,
+                         "%s: a vocabulary of %d tokens, but the model has %lld", path,
+                         wordpiece_size(ref->wordpiece), (long long)ref->config.vocabulary);
+    }
+    return SHOAL_OK;
+}
+
+/* A directory may be without a vocabulary, as long as nobody gives it text. */
+static shoal_status open_tokeniser(struct model_ref *ref, const char *directory,
+                                   struct shoal_error *error) {
+    const shoal_status status = wordpiece_open_directory(directory, &ref->wordpiece, error);
+    if (status == SHOAL_NOT_FOUND) {
+        return SHOAL_OK;
+    }
+    return status == SHOAL_OK ? check_vocabulary(ref, directory, error) : status;
+}
+
 static shoal_status open_directory(struct model_ref *ref, const char *directory,
                                    struct shoal_error *error) {
     TRY(hf_open(directory, &ref->hf, error));
@@ -37,7 +58,7 @@ static shoal_status open_directory(struct model_ref *ref, const char *directory,
         return error_set(error, SHOAL_NOT_FOUND,
                          "%s: no model.safetensors and no model.safetensors.index.json", directory);
     }
-    return SHOAL_OK;
+    return ref->config.family == MODEL_BERT ? open_tokeniser(ref, directory, error) : SHOAL_OK;
 }
 
 static shoal_status open_builtin(struct model_ref *ref, const char *name, const char *weights,
@@ -95,10 +116,41 @@ shoal_status model_ref_open(const char *model, const char *weights, uint64_t see
 void model_ref_close(struct model_ref *ref) {
     if (ref != NULL) {
         hf_close(ref->hf);
+        wordpiece_destroy(ref->wordpiece);
         free(ref->path); /* realpath's */
         mem_free(ref->name);
         mem_free(ref);
     }
+}
+
+shoal_status model_ref_open_vocabulary(struct model_ref *ref, const char *path,
+                                       struct shoal_error *error) {
+    struct wordpiece *wordpiece;
+    if (ref->config.family != MODEL_BERT) {
+        return error_set(error, SHOAL_USAGE, "--vocab is for text models; %s takes pictures",
+                         ref->name);
+    }
+    const shoal_status status = wordpiece_open_file(path, &wordpiece, error);
+    if (status != SHOAL_OK) {
+        return error_wrap(error, status, "--vocab");
+    }
+    wordpiece_destroy(ref->wordpiece);
+    ref->wordpiece = wordpiece;
+    return check_vocabulary(ref, path, error);
+}
+
+const struct wordpiece *model_ref_wordpiece(const struct model_ref *ref) {
+    return ref->wordpiece;
+}
+
+int64_t model_ref_max_length(const struct model_ref *ref) {
+    const int64_t model = ref->config.length;
+    const int64_t tokens = ref->wordpiece != NULL ? wordpiece_max_length(ref->wordpiece) : 0;
+    return tokens > 0 && tokens < model ? tokens : model;
+}
+
+void model_ref_set_length(struct model_ref *ref, int64_t length) {
+    ref->config.length = length;
 }
 
 const struct model_config *model_ref_config(const struct model_ref *ref) {

@@ -6,6 +6,7 @@
 #define RUNTIME_MODEL_REF_H
 
 #include "formats/image_preprocess.h"
+#include "formats/wordpiece.h"
 #include "models/model.h"
 #include "runtime/stage.h"
 
@@ -19,6 +20,19 @@ struct model_ref;
 NODISCARD shoal_status model_ref_open(const char *model, const char *weights, uint64_t seed,
                                       struct model_ref **out, struct shoal_error *error);
 void model_ref_close(struct model_ref *ref); /* NULL allowed */
+
+/* A text model's vocabulary from a file (vocab.txt, tokenizer.json), instead of what its directory
+ * has. Errors: those of wordpiece_open_file; USAGE (no text model), MISMATCH (more tokens than the
+ * model has). */
+NODISCARD shoal_status model_ref_open_vocabulary(struct model_ref *ref, const char *path,
+                                                 struct shoal_error *error);
+/* Of a text model; NULL: there is none. */
+const struct wordpiece *model_ref_wordpiece(const struct model_ref *ref);
+/* The most tokens of an item that model and tokeniser were made for; 0: pictures. */
+int64_t model_ref_max_length(const struct model_ref *ref);
+/* The longest sequence of this run, at most what the model has: its configuration's length from now
+ * on. */
+void model_ref_set_length(struct model_ref *ref, int64_t length);
 
 const struct model_config *model_ref_config(const struct model_ref *ref);
 const struct image_preprocess *model_ref_preprocess(const struct model_ref *ref);

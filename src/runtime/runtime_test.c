@@ -126,20 +126,29 @@ static void kernel_choices_travel_as_json(void **state) {
 
 static const struct image_preprocess plain = {0};
 
+enum { SIDE = 6, CHANNELS = 3, PIXELS = SIDE * SIDE * CHANNELS };
+
+static const struct model_config pictures = {
+    .family = MODEL_VIT, .image_size = SIDE, .patch_size = 2, .channels = CHANNELS};
+
 static shoal_status open_paths(const char *path, struct input **out, struct shoal_error *error) {
-    const struct input_options options = {.paths = &path,
-                                          .path_count = 1,
-                                          .height = 4,
-                                          .width = 6,
-                                          .channels = 3,
-                                          .preprocess = &plain,
-                                          .seed = 9};
+    const struct input_options options = {
+        .paths = &path, .path_count = 1, .model = &pictures, .preprocess = &plain, .seed = 9};
     return input_open(&options, out, error);
+}
+
+static shoal_status read_pixels(struct input *input, uint64_t index, float *values,
+                                struct shoal_error *error) {
+    void *const places[MODEL_MAX_INPUTS] = {values};
+    int64_t tokens = -1;
+    const shoal_status status = input_read(input, index, places, &tokens, error);
+    assert_int_equal(tokens, 0);
+    return status;
 }
 
 static void arrays_in_both_layouts_are_the_same_items(void **state) {
     (void)state;
-    enum { N = 2, H = 4, W = 6, C = 3 };
+    enum { N = 2, H = SIDE, W = SIDE, C = CHANNELS };
     float nhwc[N * H * W * C], nchw[N * H * W * C], a[H * W * C], b[H * W * C];
     for (int n = 0, i = 0; n < N; n++) {
         for (int y = 0; y < H; y++) {
@@ -160,8 +169,8 @@ static void arrays_in_both_layouts_are_the_same_items(void **state) {
     assert_int_equal(open_paths(in_directory("nchw.npy"), &two, &error), SHOAL_OK);
     assert_int_equal(input_count(one), N);
     for (uint64_t n = 0; n < N; n++) {
-        assert_int_equal(input_read(one, n, a, &error), SHOAL_OK);
-        assert_int_equal(input_read(two, n, b, &error), SHOAL_OK);
+        assert_int_equal(read_pixels(one, n, a, &error), SHOAL_OK);
+        assert_int_equal(read_pixels(two, n, b, &error), SHOAL_OK);
         assert_memory_equal(a, nhwc + n * H * W * C, sizeof a);
         assert_memory_equal(a, b, sizeof a);
     }
@@ -197,11 +206,11 @@ static void a_broken_picture_is_that_items_error(void **state) {
     (void)state;
     struct shoal_error error;
     struct input *input;
-    float values[4 * 6 * 3];
+    float values[PIXELS];
     assert_int_equal(file_write_atomic(in_directory("broken.jpg"), "\xff\xd8\xff", 3, &error),
                      SHOAL_OK);
     assert_int_equal(open_paths(in_directory("broken.jpg"), &input, &error), SHOAL_OK);
-    assert_int_not_equal(input_read(input, 0, values, &error), SHOAL_OK);
+    assert_int_not_equal(read_pixels(input, 0, values, &error), SHOAL_OK);
     assert_non_null(strstr(error.text, "broken.jpg"));
     input_close(input);
 }
@@ -229,6 +238,13 @@ static void await_batches(struct feeder *feeder, uint64_t count) {
     assert_true(feeder_filled(feeder) >= count);
 }
 
+static void await_end(struct feeder *feeder) {
+    for (int i = 0; !feeder_ended(feeder) && i < 20000; i++) {
+        platform_sleep_ns(CLOCK_MS);
+    }
+    assert_true(feeder_ended(feeder));
+}
+
 static void the_feeder_pads_the_last_microbatch_and_is_bounded(void **state) {
     (void)state;
     struct shoal_error error;
@@ -237,7 +253,9 @@ static void the_feeder_pads_the_last_microbatch_and_is_bounded(void **state) {
     struct feeding feeding = {0};
     assert_int_equal(open_paths("random:7", &input, &error), SHOAL_OK);
     const struct feeder_options options = {.input = input,
+                                           .model = &pictures,
                                            .batch = 3,
+                                           .window = 8,
                                            .slot_count = 2,
                                            .on_skip = count_skip,
                                            .on_filled = count_filled,
@@ -249,15 +267,15 @@ static void the_feeder_pads_the_last_microbatch_and_is_bounded(void **state) {
     assert_false(feeder_ended(feeder));
     struct feeder_batch batch = feeder_get(feeder, 0);
     assert_int_equal(batch.items, 3);
-    assert_int_equal(batch.index[2], 2);
+    assert_int_equal(batch.list[2].index, 2);
     feeder_release(feeder, 2);
-    await_batches(feeder, 3);
-    assert_true(feeder_ended(feeder));
+    await_end(feeder);
+    assert_int_equal(feeder_filled(feeder), 3);
     batch = feeder_get(feeder, 2);
     assert_int_equal(batch.items, 1);
-    assert_int_equal(batch.index[0], 6);
-    for (size_t i = input_item_values(input); i < 3 * input_item_values(input); i++) {
-        assert_true(batch.values[i] == 0.0F);
+    assert_int_equal(batch.list[0].index, 6);
+    for (size_t i = PIXELS; i < (size_t)3 * PIXELS; i++) {
+        assert_true(((const float *)batch.values[0])[i] == 0.0F);
     }
     assert_int_equal(atomic_load(&feeding.skipped), 0);
     feeder_destroy(feeder);
@@ -278,15 +296,15 @@ static void the_feeder_leaves_out_what_cannot_be_read(void **state) {
     }
     assert_int_equal(open_paths(in_directory("all-bad"), &input, &error), SHOAL_OK);
     const struct feeder_options options = {.input = input,
+                                           .model = &pictures,
                                            .batch = 2,
+                                           .window = 8,
                                            .slot_count = 2,
                                            .on_skip = count_skip,
                                            .on_filled = count_filled,
                                            .context = &feeding};
     assert_int_equal(feeder_create(&options, &feeder, &error), SHOAL_OK);
-    for (int i = 0; !feeder_ended(feeder) && i < 20000; i++) {
-        platform_sleep_ns(CLOCK_MS);
-    }
+    await_end(feeder);
     assert_int_equal(feeder_filled(feeder), 0);
     assert_int_equal(feeder_skipped(feeder), 5);
     assert_int_equal(atomic_load(&feeding.skipped), 5);
@@ -303,7 +321,9 @@ static void a_feeder_can_be_stopped_at_any_time(void **state) {
         struct feeding feeding = {0};
         assert_int_equal(open_paths("random:1000000", &input, &error), SHOAL_OK);
         const struct feeder_options options = {.input = input,
+                                               .model = &pictures,
                                                .batch = 2,
+                                               .window = 8,
                                                .slot_count = 3,
                                                .on_skip = count_skip,
                                                .on_filled = count_filled,
@@ -335,10 +355,12 @@ static void a_feeder_stops_in_the_middle_of_a_microbatch(void **state) {
         paths[i] = path;
     }
     const struct input_options from = {
-        .paths = paths, .path_count = ITEMS, .height = 4, .width = 6, .channels = 3};
+        .paths = paths, .path_count = ITEMS, .model = &pictures, .preprocess = &plain};
     assert_int_equal(input_open(&from, &input, &error), SHOAL_OK);
     const struct feeder_options options = {.input = input,
+                                           .model = &pictures,
                                            .batch = ITEMS,
+                                           .window = ITEMS,
                                            .slot_count = 2,
                                            .on_skip = count_skip_slowly,
                                            .on_filled = count_filled,
