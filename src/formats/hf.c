@@ -1,5 +1,5 @@
 /* A directory of files as one model. */
-#include "formats/hf.h"
+#include "formats/hf_parts.h"
 
 #include "base/memory.h"
 #include "formats/safetensors.h"
@@ -112,13 +112,19 @@ static shoal_status read_preprocess(const char *directory, struct hf_model *mode
     return status;
 }
 
+static bool has_weight(const struct hf_model *model, const char *prefix, const char *name) {
+    char full[MODEL_NAME_TEXT + 64];
+    (void)snprintf(full, sizeof full, "%s%s", prefix, name);
+    return safetensors_find(model->weights, full) != NULL;
+}
+
 /* Files of the same architecture exist with and without the model's name before the weights'. */
 static void find_prefix(struct hf_model *model) {
-    const char *prefixes[] = {model->config.prefix, "", "vit.", "deit."};
+    const char *prefixes[] = {model->config.prefix, "", "vit.", "deit.", "bert."};
+    const char *first = model->config.family == MODEL_BERT ? "embeddings.word_embeddings.weight"
+                                                           : "embeddings.cls_token";
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
-        char name[MODEL_NAME_TEXT + 32];
-        (void)snprintf(name, sizeof name, "%sembeddings.cls_token", prefixes[i]);
-        if (safetensors_find(model->weights, name) != NULL) {
+        if (has_weight(model, prefixes[i], first)) {
             if (i > 0) {
                 (void)snprintf(model->config.prefix, sizeof model->config.prefix, "%s",
                                prefixes[i]);
@@ -126,6 +132,22 @@ static void find_prefix(struct hf_model *model) {
             return;
         }
     }
+}
+
+/* What a BERT's file has under other names, or lacks. */
+static shoal_status suit_bert(const char *directory, struct hf_model *model,
+                              struct shoal_error *error) {
+    struct model_config *config = &model->config;
+    config->gamma_beta = has_weight(model, config->prefix, "embeddings.LayerNorm.gamma");
+    if (config->labels > 0 || config->pooling != MODEL_POOL_POOLER ||
+        has_weight(model, config->prefix, "pooler.dense.weight")) {
+        return SHOAL_OK;
+    }
+    config->pooling = MODEL_POOL_CLS;
+    model->note =
+        mem_format("%s: no pooler is in its weights; outputs are the first token's", directory);
+    return model->note != NULL ? SHOAL_OK
+                               : error_set(error, SHOAL_NO_MEMORY, "%s: no memory", directory);
 }
 
 static shoal_status open_weights(const char *directory, struct hf_model *model,
@@ -151,10 +173,19 @@ static shoal_status open_weights(const char *directory, struct hf_model *model,
         whole ? safetensors_open((const char *const[]){path}, 1, &model->weights, error)
               : safetensors_open_index(path, &model->weights, error);
     mem_free(path);
-    if (status == SHOAL_OK) {
-        find_prefix(model);
+    TRY(status);
+    find_prefix(model);
+    return model->config.family == MODEL_BERT ? suit_bert(directory, model, error) : SHOAL_OK;
+}
+
+/* How items become the model's input, or its output an embedding. */
+static shoal_status read_surroundings(const char *directory, struct hf_model *model,
+                                      struct shoal_error *error) {
+    if (model->config.family != MODEL_BERT) {
+        return read_preprocess(directory, model, error);
     }
-    return status;
+    return model->config.labels > 0 ? SHOAL_OK
+                                    : hf_read_sentence_files(directory, &model->config, error);
 }
 
 shoal_status hf_open(const char *directory, struct hf_model **out, struct shoal_error *error) {
@@ -165,7 +196,7 @@ shoal_status hf_open(const char *directory, struct hf_model **out, struct shoal_
     arena_init(&model->labels.arena);
     shoal_status status = read_config(directory, model, error);
     if (status == SHOAL_OK) {
-        status = read_preprocess(directory, model, error);
+        status = read_surroundings(directory, model, error);
     }
     if (status == SHOAL_OK) {
         status = open_weights(directory, model, error);

@@ -1,13 +1,12 @@
-/* config.json of ViT and DeiT. */
+/* config.json of ViT, DeiT and BERT. */
 #include "base/memory.h"
-#include "formats/hf.h"
+#include "formats/hf_parts.h"
 #include "formats/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT_LIMIT (INT64_C(1) << 31) /* model_config_check has the real bounds */
 #define LABEL_LIMIT 1000000
 #define DEFAULT_LABELS 2 /* transformers' num_labels */
 
@@ -15,17 +14,26 @@ static const struct architecture {
     const char *name, *prefix;
     enum model_family family;
     bool classifier, distilled;
+    enum model_pooling pooling;
 } architectures[] = {
-    {"ViTForImageClassification", "vit.", MODEL_VIT, true, false},
-    {"DeiTForImageClassification", "deit.", MODEL_DEIT, true, false},
-    {"DeiTForImageClassificationWithTeacher", "deit.", MODEL_DEIT, true, true},
-    {"ViTModel", "", MODEL_VIT, false, false},
-    {"DeiTModel", "", MODEL_DEIT, false, false},
+    {"ViTForImageClassification", "vit.", MODEL_VIT, true, false, MODEL_POOL_CLS},
+    {"DeiTForImageClassification", "deit.", MODEL_DEIT, true, false, MODEL_POOL_CLS},
+    {"DeiTForImageClassificationWithTeacher", "deit.", MODEL_DEIT, true, true, MODEL_POOL_CLS},
+    {"ViTModel", "", MODEL_VIT, false, false, MODEL_POOL_CLS},
+    {"DeiTModel", "", MODEL_DEIT, false, false, MODEL_POOL_CLS},
+    {"BertModel", "", MODEL_BERT, false, false, MODEL_POOL_POOLER},
+    {"BertForSequenceClassification", "bert.", MODEL_BERT, true, false, MODEL_POOL_POOLER},
+    /* The heads of pretraining are left away. */
+    {"BertForPreTraining", "bert.", MODEL_BERT, false, false, MODEL_POOL_POOLER},
+    {"BertForNextSentencePrediction", "bert.", MODEL_BERT, false, false, MODEL_POOL_POOLER},
+    {"BertForMaskedLM", "bert.", MODEL_BERT, false, false, MODEL_POOL_CLS},
 };
 #define ARCHITECTURE_COUNT (sizeof architectures / sizeof architectures[0])
-#define ARCHITECTURE_TEXT                                                   \
-    "supported are ViTForImageClassification, DeiTForImageClassification, " \
-    "DeiTForImageClassificationWithTeacher, ViTModel and DeiTModel"
+#define ARCHITECTURE_TEXT                                                                   \
+    "supported are ViTForImageClassification, DeiTForImageClassification, "                 \
+    "DeiTForImageClassificationWithTeacher, ViTModel, DeiTModel, BertModel, "               \
+    "BertForSequenceClassification, BertForPreTraining, BertForNextSentencePrediction and " \
+    "BertForMaskedLM"
 
 static shoal_status find_architecture(const char *name, const struct architecture **out,
                                       struct shoal_error *error) {
@@ -52,7 +60,8 @@ static shoal_status parse_model_type(const json_t *root, const struct architectu
     for (size_t i = 0; i < ARCHITECTURE_COUNT; i++) {
         if (strcmp(type, model_family_name(architectures[i].family)) == 0) {
             if (named == NULL) {
-                *out = &architectures[i]; /* the first of a family is its plain classifier */
+                *out =
+                    &architectures[i]; /* the first of a family: a classifier, of BERT the model */
                 return SHOAL_OK;
             }
             if (named->family == architectures[i].family) {
@@ -63,7 +72,7 @@ static shoal_status parse_model_type(const json_t *root, const struct architectu
         }
     }
     return error_set(error, SHOAL_UNSUPPORTED,
-                     "model_type: %.80s is not supported; supported are vit and deit", type);
+                     "model_type: %.80s is not supported; supported are vit, deit and bert", type);
 }
 
 static shoal_status parse_architecture(const json_t *root, const struct architecture **out,
@@ -110,7 +119,7 @@ static shoal_status parse_square(const json_t *root, const char *key, int64_t *o
                                  struct shoal_error *error) {
     const json_t *list = json_object_get(root, key);
     if (!json_is_array(list)) {
-        return json_get_int(root, key, 1, COUNT_LIMIT, out, error);
+        return json_get_int(root, key, 1, HF_COUNT_LIMIT, out, error);
     }
     const json_t *height = json_array_get(list, 0), *width = json_array_get(list, 1);
     if (json_array_size(list) != 2 || !json_is_integer(height) || !json_is_integer(width)) {
@@ -125,6 +134,17 @@ static shoal_status parse_square(const json_t *root, const char *key, int64_t *o
     return SHOAL_OK;
 }
 
+static shoal_status parse_image_keys(const json_t *root, struct model_config *config,
+                                     struct shoal_error *error) {
+    config->image_size = 224;
+    config->patch_size = 16;
+    config->channels = 3;
+    TRY(json_get_int(root, "num_channels", 1, HF_COUNT_LIMIT, &config->channels, error));
+    TRY(parse_square(root, "image_size", &config->image_size, error));
+    TRY(parse_square(root, "patch_size", &config->patch_size, error));
+    return json_get_bool(root, "qkv_bias", &config->qkv_bias, error);
+}
+
 static shoal_status parse_numbers(const json_t *root, struct model_config *config,
                                   struct shoal_error *error) {
     double epsilon = 1e-12;
@@ -132,20 +152,15 @@ static shoal_status parse_numbers(const json_t *root, struct model_config *confi
     config->layers = 12;
     config->heads = 12;
     config->intermediate = 3072;
-    config->image_size = 224;
-    config->patch_size = 16;
-    config->channels = 3;
     config->qkv_bias = true;
-    TRY(json_get_int(root, "hidden_size", 1, COUNT_LIMIT, &config->hidden, error));
-    TRY(json_get_int(root, "num_hidden_layers", 1, COUNT_LIMIT, &config->layers, error));
-    TRY(json_get_int(root, "num_attention_heads", 1, COUNT_LIMIT, &config->heads, error));
-    TRY(json_get_int(root, "intermediate_size", 1, COUNT_LIMIT, &config->intermediate, error));
-    TRY(json_get_int(root, "num_channels", 1, COUNT_LIMIT, &config->channels, error));
-    TRY(parse_square(root, "image_size", &config->image_size, error));
-    TRY(parse_square(root, "patch_size", &config->patch_size, error));
-    TRY(json_get_bool(root, "qkv_bias", &config->qkv_bias, error));
+    TRY(json_get_int(root, "hidden_size", 1, HF_COUNT_LIMIT, &config->hidden, error));
+    TRY(json_get_int(root, "num_hidden_layers", 1, HF_COUNT_LIMIT, &config->layers, error));
+    TRY(json_get_int(root, "num_attention_heads", 1, HF_COUNT_LIMIT, &config->heads, error));
+    TRY(json_get_int(root, "intermediate_size", 1, HF_COUNT_LIMIT, &config->intermediate, error));
     TRY(json_get_number(root, "layer_norm_eps", 0.0, 1.0, &epsilon, error));
     config->layer_norm_eps = (float)epsilon;
+    TRY(config->family == MODEL_BERT ? hf_bert_keys(root, config, error)
+                                     : parse_image_keys(root, config, error));
     return parse_activation(root, &config->activation, error);
 }
 
@@ -213,6 +228,7 @@ static shoal_status parse_root(const json_t *root, struct model_config *out,
     TRY(parse_architecture(root, &architecture, error));
     config.family = architecture->family;
     config.distilled = architecture->distilled;
+    config.pooling = architecture->pooling;
     (void)snprintf(config.prefix, sizeof config.prefix, "%s", architecture->prefix);
     TRY(parse_numbers(root, &config, error));
     if (architecture->classifier) {

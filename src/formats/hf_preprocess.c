@@ -9,6 +9,10 @@
 
 void hf_preprocess_default(const struct model_config *config, struct image_preprocess *out) {
     const int32_t side = (int32_t)config->image_size;
+    if (config->family == MODEL_BERT) {
+        memset(out, 0, sizeof *out);
+        return;
+    }
     /* A DeiT without distillation is built and saved as a ViT; only its name tells. */
     if (config->family == MODEL_DEIT || strncmp(config->name, "deit", 4) == 0) {
         image_preprocess_deit(side, out);

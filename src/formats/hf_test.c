@@ -131,14 +131,172 @@ static void expect_config(const char *text, shoal_status code, const char *wante
 
 static void test_unknown_models_are_unsupported(void **state) {
     (void)state;
-    expect_config("{\"model_type\":\"bert\"}", SHOAL_UNSUPPORTED,
-                  "bert is not supported; supported are vit");
-    expect_config("{\"architectures\":[\"BertModel\"],\"model_type\":\"bert\"}", SHOAL_UNSUPPORTED,
-                  "BertModel is not supported; supported are ViTForImageClassification");
+    expect_config("{\"model_type\":\"gpt2\"}", SHOAL_UNSUPPORTED,
+                  "gpt2 is not supported; supported are vit, deit and bert");
+    expect_config("{\"architectures\":[\"BertForQuestionAnswering\"],\"model_type\":\"bert\"}",
+                  SHOAL_UNSUPPORTED,
+                  "BertForQuestionAnswering is not supported; supported are ViTFor");
     expect_config("{\"model_type\":\"vit\",\"hidden_act\":\"quick_gelu\"}", SHOAL_UNSUPPORTED,
                   "hidden_act: quick_gelu is not supported; supported are gelu");
     expect_config("{\"model_type\":\"vit\",\"image_size\":[224,192]}", SHOAL_UNSUPPORTED,
                   "image_size: 224×192 is not square");
+}
+
+static struct model_config parse_bert(const char *text) {
+    struct model_config config;
+    struct hf_labels labels;
+    struct shoal_error error = {SHOAL_OK, ""};
+    if (hf_config_parse(text, strlen(text), &config, &labels, &error) != SHOAL_OK) {
+        fail_msg("%s: %s", text, error.text);
+    }
+    hf_labels_fini(&labels);
+    assert_int_equal(config.family, MODEL_BERT);
+    return config;
+}
+
+static void test_berts_keys_and_architectures(void **state) {
+    (void)state;
+    struct model_config config = parse_bert("{\"model_type\":\"bert\"}");
+    assert_int_equal(config.vocabulary, 30522);
+    assert_int_equal(config.positions, 512);
+    assert_int_equal(config.length, 512);
+    assert_int_equal(config.types, 2);
+    assert_int_equal(config.image_size, 0);
+    assert_int_equal(config.labels, 0);
+    assert_string_equal(config.prefix, "");
+    assert_int_equal(config.pooling, MODEL_POOL_POOLER);
+    config = parse_bert("{\"architectures\":[\"BertForSequenceClassification\"],\"num_labels\":5,"
+                        "\"vocab_size\":77,\"max_position_embeddings\":40,\"type_vocab_size\":3,"
+                        "\"position_embedding_type\":\"absolute\",\"is_decoder\":false,"
+                        "\"problem_type\":\"regression\",\"hidden_act\":\"gelu_new\"}");
+    assert_int_equal(config.labels, 5);
+    assert_string_equal(config.prefix, "bert.");
+    assert_int_equal(config.vocabulary, 77);
+    assert_int_equal(config.length, 40);
+    assert_int_equal(config.types, 3);
+    assert_int_equal(config.activation, ACTIVATION_GELU_TANH);
+    config = parse_bert("{\"architectures\":[\"BertForPreTraining\"]}");
+    assert_int_equal(config.pooling, MODEL_POOL_POOLER);
+    config = parse_bert("{\"architectures\":[\"BertForMaskedLM\"],\"problem_type\":null}");
+    assert_int_equal(config.pooling, MODEL_POOL_CLS);
+    assert_string_equal(config.prefix, "bert.");
+}
+
+static void test_what_a_bert_may_not_be_names_the_key(void **state) {
+    (void)state;
+    expect_config("{\"model_type\":\"bert\",\"position_embedding_type\":\"relative_key\"}",
+                  SHOAL_UNSUPPORTED, "position_embedding_type: relative_key is not supported");
+    expect_config("{\"model_type\":\"bert\",\"is_decoder\":true}", SHOAL_UNSUPPORTED, "is_decoder");
+    expect_config("{\"model_type\":\"bert\",\"add_cross_attention\":true}", SHOAL_UNSUPPORTED,
+                  "add_cross_attention");
+    expect_config("{\"model_type\":\"bert\",\"problem_type\":\"multi_label_classification\"}",
+                  SHOAL_UNSUPPORTED, "problem_type");
+    expect_config("{\"model_type\":\"bert\",\"vocab_size\":0}", SHOAL_CORRUPT, "vocab_size is 0");
+    expect_config("{\"model_type\":\"bert\",\"vocab_size\":99999999}", SHOAL_INVALID, "vocabulary");
+    expect_config("{\"model_type\":\"bert\",\"max_position_embeddings\":\"512\"}", SHOAL_CORRUPT,
+                  "max_position_embeddings");
+    expect_config("{\"model_type\":\"bert\",\"type_vocab_size\":-1}", SHOAL_CORRUPT,
+                  "type_vocab_size");
+    expect_config("{\"architectures\":[\"BertModel\"],\"model_type\":\"vit\"}", SHOAL_CORRUPT,
+                  "vit contradicts architectures (BertModel)");
+}
+
+static void expect_modules(const char *text, shoal_status code, const char *wanted) {
+    struct hf_modules modules;
+    struct shoal_error error = {SHOAL_OK, ""};
+    const shoal_status status = hf_modules_parse(text, strlen(text), &modules, &error);
+    if (status != code || strstr(error.text, wanted) == NULL) {
+        fail_msg("%s: got %s \"%s\", wanted \"%s\"", text, shoal_status_text(status), error.text,
+                 wanted);
+    }
+}
+
+#define MODULE(path, type) "{\"path\":\"" path "\",\"type\":\"" type "\"}"
+#define TRANSFORMER MODULE("", "sentence_transformers.models.Transformer")
+
+static void test_modules_of_sentence_transformers(void **state) {
+    (void)state;
+    static const char old[] =
+        "[" TRANSFORMER "," MODULE("1_Pooling", "sentence_transformers.models.Pooling") "]";
+    static const char newer[] = "[" MODULE("", "sentence_transformers.base.modules.transformer."
+                                               "Transformer") "," MODULE(
+        "pool",
+        "sentence_transformers.sentence_transformer.modules.pooling.Pooling") "," MODULE("2_"
+                                                                                         "Normaliz"
+                                                                                         "e",
+                                                                                         "sentence_"
+                                                                                         "transform"
+                                                                                         "ers.base."
+                                                                                         "modules."
+                                                                                         "normalize"
+                                                                                         ".Normaliz"
+                                                                                         "e") "]";
+    struct hf_modules modules;
+    assert_int_equal(hf_modules_parse(old, sizeof old - 1, &modules, NULL), SHOAL_OK);
+    assert_string_equal(modules.pooling, "1_Pooling");
+    assert_false(modules.normalise);
+    assert_int_equal(hf_modules_parse(newer, sizeof newer - 1, &modules, NULL), SHOAL_OK);
+    assert_string_equal(modules.pooling, "pool");
+    assert_true(modules.normalise);
+    expect_modules("", SHOAL_CORRUPT, "a list");
+    expect_modules("{}", SHOAL_CORRUPT, "a list");
+    expect_modules("[" TRANSFORMER "]", SHOAL_CORRUPT, "a list");
+    expect_modules("[1,2]", SHOAL_CORRUPT, "module 0 has no type");
+    expect_modules("[" TRANSFORMER ",{\"type\":\"a.Pooling\"}]", SHOAL_CORRUPT, "path");
+    expect_modules("[" TRANSFORMER "," MODULE("/etc", "a.Pooling") "]", SHOAL_CORRUPT, "path");
+    expect_modules("[" TRANSFORMER "," MODULE("a/../../b", "a.Pooling") "]", SHOAL_CORRUPT, "path");
+    expect_modules("[" MODULE("0_Bert", "a.Transformer") "," MODULE("1", "a.Pooling") "]",
+                   SHOAL_UNSUPPORTED, "0_Bert");
+    expect_modules("[" TRANSFORMER "," MODULE("1", "a.Pooling") "," MODULE("2", "a.Dense") "]",
+                   SHOAL_UNSUPPORTED, "module 2 is a Dense");
+    expect_modules("[" TRANSFORMER "," MODULE("1", "a.WeightedLayerPooling") "]", SHOAL_UNSUPPORTED,
+                   "WeightedLayerPooling");
+}
+
+static void expect_pooling(const char *text, shoal_status code, enum model_pooling wanted) {
+    enum model_pooling pooling = MODEL_POOLING_COUNT;
+    struct shoal_error error = {SHOAL_OK, ""};
+    assert_int_equal(hf_pooling_parse(text, strlen(text), &pooling, &error), code);
+    if (code == SHOAL_OK) {
+        assert_int_equal(pooling, wanted);
+    } else {
+        assert_true(error.text[0] != '\0');
+    }
+}
+
+static void test_poolings_and_longest_texts(void **state) {
+    (void)state;
+    const enum model_pooling none = MODEL_POOLING_COUNT;
+    expect_pooling("{\"pooling_mode\":\"cls\"}", SHOAL_OK, MODEL_POOL_CLS);
+    expect_pooling("{\"pooling_mode\":\"mean\"}", SHOAL_OK, MODEL_POOL_MEAN);
+    expect_pooling("{\"pooling_mode_mean_tokens\":true,\"pooling_mode_cls_token\":false}", SHOAL_OK,
+                   MODEL_POOL_MEAN);
+    expect_pooling("{\"pooling_mode_cls_token\":true}", SHOAL_OK, MODEL_POOL_CLS);
+    expect_pooling("{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":true}",
+                   SHOAL_UNSUPPORTED, none);
+    expect_pooling("{\"pooling_mode_max_tokens\":true}", SHOAL_UNSUPPORTED, none);
+    expect_pooling("{\"pooling_mode\":\"lasttoken\"}", SHOAL_UNSUPPORTED, none);
+    expect_pooling("{}", SHOAL_UNSUPPORTED, none);
+    expect_pooling("{\"pooling_mode\":1}", SHOAL_CORRUPT, none);
+    expect_pooling("[]", SHOAL_CORRUPT, none);
+    int64_t length = 0;
+    assert_int_equal(hf_sentence_parse("{\"max_seq_length\":256}", 22, 512, &length, NULL),
+                     SHOAL_OK);
+    assert_int_equal(length, 256);
+    assert_int_equal(hf_sentence_parse("{\"max_seq_length\":900}", 22, 512, &length, NULL),
+                     SHOAL_OK);
+    assert_int_equal(length, 512);
+    assert_int_equal(hf_sentence_parse("{\"max_seq_length\":null}", 23, 512, &length, NULL),
+                     SHOAL_OK);
+    assert_int_equal(length, 512);
+    assert_int_equal(hf_sentence_parse("{\"max_seq_length\":0}", 20, 512, &length, NULL),
+                     SHOAL_CORRUPT);
+}
+
+static void remove_file(const char *name) {
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", directory, name);
+    (void)remove(path);
 }
 
 static void test_wrong_types_and_absurd_values_name_the_key(void **state) {
@@ -312,6 +470,59 @@ static void test_an_open_model_has_everything(void **state) {
     hf_close(model);
 }
 
+static void test_directories_of_text_models(void **state) {
+    (void)state;
+    struct model_config before;
+    struct hf_model *model = NULL;
+    write_text("config.json", "{\"architectures\":[\"BertForMaskedLM\"],\"hidden_size\":8,"
+                              "\"num_attention_heads\":2,\"max_position_embeddings\":64}");
+    write_weights("embeddings.word_embeddings.weight"); /* no prefix */
+    assert_int_equal(hf_open(directory, &model, NULL), SHOAL_OK);
+    before = *hf_config(model);
+    assert_string_equal(before.prefix, "");
+    assert_int_equal(before.pooling, MODEL_POOL_CLS);
+    assert_int_equal(before.length, 64);
+    assert_null(hf_note(model));
+    hf_close(model);
+
+    /* What sentence-transformers adds. */
+    char path[512];
+    write_text("modules.json", "[" TRANSFORMER "," MODULE("1_Pooling", "a.Pooling") "," MODULE(
+                                   "2_Normalize", "a.Normalize") "]");
+    expect_open(SHOAL_NOT_FOUND, "1_Pooling/config.json");
+    (void)snprintf(path, sizeof path, "%s/1_Pooling", directory);
+    assert_int_equal(file_make_directories(path, NULL), SHOAL_OK);
+    write_text("1_Pooling/config.json", "{\"pooling_mode_max_tokens\":true}");
+    expect_open(SHOAL_UNSUPPORTED, "1_Pooling/config.json: pooling_mode");
+    write_text("1_Pooling/config.json", "{\"pooling_mode_mean_tokens\":true}");
+    write_text("sentence_bert_config.json", "{\"max_seq_length\":\"x\"}");
+    expect_open(SHOAL_CORRUPT, "sentence_bert_config.json: max_seq_length");
+    write_text("sentence_bert_config.json", "{\"max_seq_length\":48}");
+    assert_int_equal(hf_open(directory, &model, NULL), SHOAL_OK);
+    assert_int_equal(hf_config(model)->pooling, MODEL_POOL_MEAN);
+    assert_true(hf_config(model)->normalise);
+    assert_int_equal(hf_config(model)->length, 48);
+    hf_close(model);
+    write_text("modules.json", "[");
+    expect_open(SHOAL_CORRUPT, "modules.json: expected a list");
+
+    remove_file("modules.json");
+    remove_file("sentence_bert_config.json");
+    /* A BertModel whose file has no pooler; a file with the old names. */
+    write_text("config.json", "{\"architectures\":[\"BertModel\"]}");
+    assert_int_equal(hf_open(directory, &model, NULL), SHOAL_OK);
+    assert_int_equal(hf_config(model)->pooling, MODEL_POOL_CLS);
+    assert_non_null(strstr(hf_note(model), "no pooler"));
+    assert_false(hf_config(model)->gamma_beta);
+    hf_close(model);
+    write_weights("embeddings.LayerNorm.gamma");
+    assert_int_equal(hf_open(directory, &model, NULL), SHOAL_OK);
+    assert_true(hf_config(model)->gamma_beta);
+    hf_close(model);
+    write_text("config.json", small); /* as the tests around it want it */
+    write_weights("embeddings.cls_token");
+}
+
 static void test_missing_preprocessing_is_noted(void **state) {
     (void)state;
     char path[512];
@@ -363,12 +574,17 @@ int main(void) {
         cmocka_unit_test(test_all_architectures),
         cmocka_unit_test(test_labels_are_in_order_of_their_ids),
         cmocka_unit_test(test_unknown_models_are_unsupported),
+        cmocka_unit_test(test_berts_keys_and_architectures),
+        cmocka_unit_test(test_what_a_bert_may_not_be_names_the_key),
+        cmocka_unit_test(test_modules_of_sentence_transformers),
+        cmocka_unit_test(test_poolings_and_longest_texts),
         cmocka_unit_test(test_wrong_types_and_absurd_values_name_the_key),
         cmocka_unit_test(test_preprocess_defaults_are_those_of_the_class),
         cmocka_unit_test(test_all_forms_of_sizes),
         cmocka_unit_test(test_bad_preprocessing_names_the_key),
         cmocka_unit_test(test_directories_say_what_is_missing),
         cmocka_unit_test(test_an_open_model_has_everything),
+        cmocka_unit_test(test_directories_of_text_models),
         cmocka_unit_test(test_missing_preprocessing_is_noted),
         cmocka_unit_test(test_every_failing_allocation_is_reported),
         cmocka_unit_test(test_default_preprocessing_of_builtin_models),

@@ -1,8 +1,11 @@
-/* config.json and preprocessor_config.json: the first byte says which (even: config), the rest is
- * the text. */
+/* The JSON files of Hugging Face directories: the first byte says which (from 16 on: those of
+ * sentence-transformers, else even: config.json, odd: preprocessor_config.json), the rest is the
+ * text. */
 #include "formats/hf.h"
 
 #include "base/assert.h"
+
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -48,8 +51,26 @@ static void preprocess(const uint8_t *text, size_t size, enum model_family famil
     }
 }
 
+static void sentence(const uint8_t *text, size_t size, int kind) {
+    struct hf_modules modules;
+    enum model_pooling pooling;
+    int64_t length;
+    if (kind == 0 && hf_modules_parse(text, size, &modules, NULL) == SHOAL_OK) {
+        ASSERT(memchr(modules.pooling, '\0', sizeof modules.pooling) != NULL);
+        ASSERT(modules.pooling[0] != '/' && strstr(modules.pooling, "..") == NULL);
+    } else if (kind == 1 && hf_pooling_parse(text, size, &pooling, NULL) == SHOAL_OK) {
+        ASSERT(pooling == MODEL_POOL_CLS || pooling == MODEL_POOL_MEAN);
+    } else if (kind == 2 && hf_sentence_parse(text, size, 512, &length, NULL) == SHOAL_OK) {
+        ASSERT(length >= 1 && length <= 512);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) {
+        return 0;
+    }
+    if (data[0] >= 16) {
+        sentence(data + 1, size - 1, data[0] % 3);
         return 0;
     }
     if (data[0] % 2 == 0) {
