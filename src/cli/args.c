@@ -34,9 +34,16 @@ static shoal_status set_seconds(const struct args_option *option, const char *te
     return SHOAL_OK;
 }
 
+static bool add_to_list(struct args_list *list, const char *text) {
+    if (list->count == ARGS_LIST_MOST) {
+        return false;
+    }
+    list->items[list->count++] = text;
+    return true;
+}
+
 static shoal_status set_value(const struct args_option *option, const char *text,
                               struct shoal_error *error) {
-    struct args_list *list;
     switch (option->kind) {
     case ARGS_FLAG:
         *(bool *)option->out = strcmp(text, "0") != 0;
@@ -55,14 +62,11 @@ static shoal_status set_value(const struct args_option *option, const char *text
         }
         return SHOAL_OK;
     case ARGS_LIST:
-        list = option->out;
-        if (list->count == ARGS_LIST_MOST) {
-            return error_set(error, SHOAL_USAGE,
-                             "--%s takes at most %d values; name a folder instead", option->name,
-                             ARGS_LIST_MOST);
-        }
-        list->items[list->count++] = text;
-        return SHOAL_OK;
+        return add_to_list(option->out, text)
+                   ? SHOAL_OK
+                   : error_set(error, SHOAL_USAGE,
+                               "--%s takes at most %d values; name a folder instead", option->name,
+                               ARGS_LIST_MOST);
     }
     return SHOAL_OK;
 }
@@ -143,6 +147,11 @@ shoal_status args_parse(const struct args_command *command, int argc, char **arg
             TRY(read_option(command, argc, argv, &i, error));
         } else if (command->positional != NULL && *positional == NULL) {
             *positional = argv[i];
+        } else if (command->rest != NULL) {
+            if (!add_to_list(command->rest_out, argv[i])) {
+                return error_set(error, SHOAL_USAGE, "more than %d words; shoal %s --help",
+                                 ARGS_LIST_MOST, command->name);
+            }
         } else {
             return error_set(error, SHOAL_USAGE, "'%s' is one word too many; shoal %s --help",
                              argv[i], command->name);
@@ -156,9 +165,11 @@ shoal_status args_parse(const struct args_command *command, int argc, char **arg
 }
 
 void args_print_help(const struct args_command *command, FILE *to) {
-    (void)fprintf(to, "usage: shoal %s%s%s [options]\n\n%s\n\noptions:\n", command->name,
+    (void)fprintf(to, "usage: shoal %s%s%s%s%s [options]\n\n%s\n\noptions:\n", command->name,
                   command->positional != NULL ? " " : "",
-                  command->positional != NULL ? command->positional : "", command->summary);
+                  command->positional != NULL ? command->positional : "",
+                  command->rest != NULL ? " " : "", command->rest != NULL ? command->rest : "",
+                  command->summary);
     for (size_t i = 0; i < command->option_count; i++) {
         const struct args_option *option = &command->options[i];
         char left[64];

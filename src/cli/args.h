@@ -41,6 +41,8 @@ struct args_command {
     const char *name;       /* "run" */
     const char *positional; /* "MODEL", or NULL */
     bool positional_optional;
+    const char *rest; /* "[KEY-PREFIX...]": words after the positional; NULL: none are allowed */
+    struct args_list *rest_out;
     const char *summary;
     const char *examples;
     const struct args_option *options;

@@ -21,6 +21,7 @@ static const struct {
     {"bench", cli_bench,
      "bench engine MODEL: one process, no network, fraction of the processor's peak"},
     {"key", cli_key, "make and show this machine's key, and the lines that others need"},
+    {"cache", cli_cache, "what this machine keeps of models: list, remove, verify"},
     {"node", cli_node, "be a device: listen, hold a stage, compute"},
 };
 
