@@ -64,6 +64,14 @@ def make_configs():
     for number, name in enumerate(["vit", "vit-sharded", "vit-f16", "deit-distilled"]):
         text = (DATA / name / "preprocessor_config.json").read_bytes()
         put("config_json", f"preprocessor-{name}", bytes([1 + 2 * (number % 2)]) + text)
+    for name in ["bert", "bert-f16", "bert-old-names", "bert-regression"]:
+        put("config_json", f"config-{name}", b"\0" + (DATA / name / "config.json").read_bytes())
+    put("config_json", "decoder", b'\0{"model_type":"bert","is_decoder":true,"position_embedding_type":"relative_key"}')
+    for name in ["bert-sentences", "bert-cls"]:  # 18, 19, 20: modules, pooling, longest text
+        put("config_json", f"modules-{name}", b"\22" + (DATA / name / "modules.json").read_bytes())
+        put("config_json", f"pooling-{name}", b"\23" + (DATA / name / "1_Pooling" / "config.json").read_bytes())
+        put("config_json", f"sentence-{name}", b"\24" + (DATA / name / "sentence_bert_config.json").read_bytes())
+    put("config_json", "modules-outside", b'\22[{"type":"a.Transformer","path":""},{"type":"a.Pooling","path":"../.."}]')
     put("config_json", "absurd", b'\0{"model_type":"vit","hidden_size":4611686018427387904,"image_size":[0,0]}')
     put("config_json", "labels", b'\0{"model_type":"deit","id2label":{"0":"a","5":"b"}}')
     put("config_json", "sizes", b'\1{"size":{"shortest_edge":4,"longest_edge":9},"do_center_crop":true,"crop_size":[9,7]}')

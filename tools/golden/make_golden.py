@@ -19,6 +19,7 @@ from transformers.image_utils import load_image
 
 import models
 import pictures
+import text_models
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "golden" / "data"
@@ -85,6 +86,7 @@ def main():
     write_pictures_table()
     write_resize_table()
     models.make_models(DATA, DATA / "images")
+    text_models.make_text_models(DATA)
     if shared.exists():
         write_photo_table(shared)
     elif photos is not None:
