@@ -10,6 +10,12 @@ static uint64_t read_ns(clockid_t id) {
     return (uint64_t)now.tv_sec * CLOCK_SECOND + (uint64_t)now.tv_nsec;
 }
 
+int64_t platform_wall_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 uint64_t platform_now_ns(void) {
     return read_ns(CLOCK_MONOTONIC);
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 
 uint64_t platform_now_ns(void); /* CLOCK_MONOTONIC */
+int64_t platform_wall_ms(void); /* since 1970, as the machine believes */
 const struct clock_source *platform_clock(void);
 double platform_process_cpu_s(void);
 double platform_thread_cpu_s(void); /* of the calling thread */

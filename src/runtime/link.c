@@ -4,23 +4,25 @@
 #include "platform/clock.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PROBE_QUESTION = 1, PROBE_ANSWER = 2 }; /* in the header's step */
 
 #define SMALL_BYTES 64
-#define SMALL_COUNT 15
-#define LARGE_COUNT 7
 #define PROBE_NS (30 * CLOCK_SECOND)
+#define FIRST_LARGE (LINK_SMALL_COUNT + 1)
 
 bool link_is_question(const struct wire_header *header) {
     return header->step == PROBE_QUESTION;
 }
 
+/* number goes as the microbatch's: an answer has its question's. */
 static shoal_status send_probe(struct transport *transport, const char *peer, uint64_t step,
-                               size_t bytes, struct shoal_error *error) {
-    const struct wire_header header = {.kind = WIRE_PROBE, .step = step, .tensor_count = 1};
+                               uint64_t number, size_t bytes, struct shoal_error *error) {
+    const struct wire_header header = {
+        .kind = WIRE_PROBE, .step = step, .microbatch = number, .tensor_count = 1};
     const struct tensor tensor = {.dtype = DTYPE_U8, .shape = SHAPE((int64_t)bytes)};
     size_t size, used;
     TRY(wire_size(&tensor, 1, 0, &size, error));
@@ -40,87 +42,154 @@ static shoal_status send_probe(struct transport *transport, const char *peer, ui
     return status;
 }
 
-shoal_status link_answer(struct transport *transport, const char *peer, struct shoal_error *error) {
-    return send_probe(transport, peer, PROBE_ANSWER, SMALL_BYTES, error);
+shoal_status link_answer(struct transport *transport, const char *peer, uint64_t number,
+                         struct shoal_error *error) {
+    return send_probe(transport, peer, PROBE_ANSWER, number, SMALL_BYTES, error);
 }
 
-/* True if the event is an answer of peer; the message is freed then. */
-static bool take_answer(struct transport *transport, struct transport_event *event,
-                        const char *peer) {
-    struct wire_message message;
-    if (event->kind != TRANSPORT_MESSAGE || strcmp(event->peer, peer) != 0 ||
-        wire_decode(event->message->data, event->message->size, &message, NULL) != SHOAL_OK ||
-        message.header.kind != WIRE_PROBE || message.header.step != PROBE_ANSWER) {
+/* ---- a measurement, event by event ---- */
+
+static double io_cpu_s(const struct link_probe *probe) {
+    struct transport_stats stats;
+    probe->transport->ops->stats(probe->transport, &stats);
+    return stats.io_cpu_s;
+}
+
+static uint64_t probe_number(const struct link_probe *probe) {
+    return probe->number * LINK_PROBE_COUNT + probe->round;
+}
+
+void link_probe_init(struct link_probe *probe, struct transport *transport, const char *peer,
+                     size_t large_bytes, double share, uint64_t number) {
+    const uint64_t now = platform_now_ns();
+    *probe = (struct link_probe){.transport = transport,
+                                 .large_bytes = large_bytes,
+                                 .share = share,
+                                 .number = number,
+                                 .due_ns = now,
+                                 .give_up_ns = now + PROBE_NS};
+    (void)snprintf(probe->peer, sizeof probe->peer, "%s", peer);
+}
+
+bool link_probe_done(const struct link_probe *probe) {
+    return probe->round == LINK_PROBE_COUNT;
+}
+
+shoal_status link_probe_step(struct link_probe *probe, struct shoal_error *error) {
+    const uint64_t now = platform_now_ns();
+    if (link_probe_done(probe)) {
+        return SHOAL_OK;
+    }
+    if (now >= probe->give_up_ns) {
+        return error_set(error, SHOAL_TIMEOUT, "no answer from %s while measuring the link",
+                         probe->peer);
+    }
+    if (probe->sent || now < probe->due_ns) {
+        return SHOAL_OK;
+    }
+    if (probe->round == 0) {
+        probe->cpu_s[0] = io_cpu_s(probe);
+    }
+    const size_t bytes = probe->round < FIRST_LARGE ? SMALL_BYTES : probe->large_bytes;
+    probe->sent_ns = platform_now_ns();
+    const shoal_status status = send_probe(probe->transport, probe->peer, PROBE_QUESTION,
+                                           probe_number(probe), bytes, error);
+    /* PEER_LOST: just dialled and not up yet; PEER_UP or PEER_LOST follows as an event. */
+    if (status != SHOAL_OK && status != SHOAL_BUSY && status != SHOAL_PEER_LOST) {
+        return status;
+    }
+    probe->sent = status == SHOAL_OK;
+    probe->due_ns = CLOCK_NEVER; /* an event comes first */
+    return SHOAL_OK;
+}
+
+void link_probe_retry(struct link_probe *probe) {
+    if (!probe->sent && probe->due_ns == CLOCK_NEVER) {
+        probe->due_ns = platform_now_ns();
+    }
+}
+
+uint64_t link_probe_due(const struct link_probe *probe) {
+    const bool waits = !probe->sent && probe->due_ns < probe->give_up_ns;
+    return link_probe_done(probe) ? CLOCK_NEVER : waits ? probe->due_ns : probe->give_up_ns;
+}
+
+bool link_probe_take(struct link_probe *probe, const char *peer, const struct wire_header *header) {
+    if (!probe->sent || strcmp(peer, probe->peer) != 0 || header->kind != WIRE_PROBE ||
+        header->step != PROBE_ANSWER || header->microbatch != probe_number(probe)) {
         return false;
     }
-    transport->ops->message_free(transport, event->message);
+    const uint64_t now = platform_now_ns(), took = now - probe->sent_ns;
+    probe->seconds[probe->round++] = (double)took * 1e-9;
+    probe->sent = false;
+    probe->due_ns = now + (uint64_t)((double)took * (1.0 / probe->share - 1.0));
+    probe->give_up_ns = probe->due_ns + PROBE_NS;
+    if (probe->round == FIRST_LARGE) {
+        probe->cpu_s[1] = io_cpu_s(probe);
+    } else if (link_probe_done(probe)) {
+        probe->cpu_s[2] = io_cpu_s(probe);
+    }
     return true;
 }
 
-static shoal_status round_trip(struct transport *transport, const char *peer, size_t bytes,
-                               link_other_event other, void *context, double *seconds,
-                               struct shoal_error *error) {
-    const uint64_t deadline = platform_now_ns() + PROBE_NS;
-    uint64_t start = platform_now_ns();
-    bool sent = false;
-    for (;;) {
-        if (!sent) {
-            start = platform_now_ns();
-            const shoal_status status = send_probe(transport, peer, PROBE_QUESTION, bytes, error);
-            /* PEER_LOST: just dialled and not up yet; PEER_UP or PEER_LOST follows as an event. */
-            if (status != SHOAL_OK && status != SHOAL_BUSY && status != SHOAL_PEER_LOST) {
-                return status;
-            }
-            sent = status == SHOAL_OK;
-        }
-        struct transport_event event;
-        shoal_status status = transport->ops->next(
-            transport, TRANSPORT_WANT_DATA | TRANSPORT_WANT_CONTROL, deadline, &event, error);
-        if (status != SHOAL_OK) {
-            return error_wrap(error, status, "no answer from %s while measuring the link", peer);
-        }
-        if (take_answer(transport, &event, peer)) {
-            *seconds = (double)(platform_now_ns() - start) * 1e-9;
-            return SHOAL_OK;
-        }
-        const bool lost = event.kind == TRANSPORT_PEER_LOST && strcmp(event.peer, peer) == 0;
-        TRY(other(context, &event, error));
-        if (lost) {
-            return error_set(error, SHOAL_PEER_LOST,
-                             "%s was lost while the link to it was measured", peer);
-        }
-    }
+void link_probe_figures(const struct link_probe *probe, struct link_figures *out) {
+    double seconds[LINK_PROBE_COUNT];
+    memcpy(seconds, probe->seconds, sizeof seconds);
+    const double small = median_sort(seconds + 1, LINK_SMALL_COUNT),
+                 large = median_sort(seconds + FIRST_LARGE + 1, LINK_LARGE_COUNT),
+                 bytes = (double)probe->large_bytes;
+    const double small_cpu = (probe->cpu_s[1] - probe->cpu_s[0]) / (2 * (LINK_SMALL_COUNT + 1));
+    const double large_cpu =
+        (probe->cpu_s[2] - probe->cpu_s[1]) / (LINK_LARGE_COUNT + 1) - small_cpu;
+    out->alpha_s = small / 2;
+    out->beta_s_per_byte = fmax(large - small, 0.0) / bytes;
+    out->cpu_s_per_message = small_cpu;
+    out->cpu_s_per_byte = fmax(large_cpu - small_cpu, 0.0) / bytes;
 }
 
-static shoal_status median_trip(struct transport *transport, const char *peer, size_t bytes,
-                                int count, link_other_event other, void *context, double *seconds,
-                                struct shoal_error *error) {
-    double times[SMALL_COUNT];
-    double warm;
-    TRY(round_trip(transport, peer, bytes, other, context, &warm, error));
-    for (int i = 0; i < count; i++) {
-        TRY(round_trip(transport, peer, bytes, other, context, &times[i], error));
+/* ---- a measurement as one call ---- */
+
+static bool take_event(struct link_probe *probe, struct transport_event *event) {
+    struct wire_message message;
+    if (event->kind != TRANSPORT_MESSAGE ||
+        wire_decode(event->message->data, event->message->size, &message, NULL) != SHOAL_OK ||
+        !link_probe_take(probe, event->peer, &message.header)) {
+        return false;
     }
-    *seconds = median_sort(times, (size_t)count);
-    return SHOAL_OK;
+    probe->transport->ops->message_free(probe->transport, event->message);
+    return true;
 }
 
 shoal_status link_measure(struct transport *transport, const char *peer, size_t large_bytes,
                           link_other_event other, void *context, struct link_figures *out,
                           struct shoal_error *error) {
-    struct transport_stats stats[3];
-    double small, large;
-    transport->ops->stats(transport, &stats[0]);
-    TRY(median_trip(transport, peer, SMALL_BYTES, SMALL_COUNT, other, context, &small, error));
-    transport->ops->stats(transport, &stats[1]);
-    TRY(median_trip(transport, peer, large_bytes, LARGE_COUNT, other, context, &large, error));
-    transport->ops->stats(transport, &stats[2]);
-    const double small_cpu = (stats[1].io_cpu_s - stats[0].io_cpu_s) / (2 * (SMALL_COUNT + 1));
-    const double large_cpu =
-        (stats[2].io_cpu_s - stats[1].io_cpu_s) / (LARGE_COUNT + 1) - small_cpu;
-    out->alpha_s = small / 2;
-    out->beta_s_per_byte = fmax(large - small, 0.0) / (double)large_bytes;
-    out->cpu_s_per_message = small_cpu;
-    out->cpu_s_per_byte = fmax(large_cpu - small_cpu, 0.0) / (double)large_bytes;
-    return SHOAL_OK;
+    struct link_probe probe;
+    link_probe_init(&probe, transport, peer, large_bytes, 1.0, platform_now_ns());
+    for (;;) {
+        TRY(link_probe_step(&probe, error));
+        if (link_probe_done(&probe)) {
+            link_probe_figures(&probe, out);
+            return SHOAL_OK;
+        }
+        struct transport_event event;
+        const shoal_status status =
+            transport->ops->next(transport, TRANSPORT_WANT_DATA | TRANSPORT_WANT_CONTROL,
+                                 link_probe_due(&probe), &event, error);
+        if (status == SHOAL_TIMEOUT) {
+            continue;
+        }
+        TRY(status);
+        if (take_event(&probe, &event)) {
+            continue;
+        }
+        const bool of_peer = strcmp(event.peer, peer) == 0;
+        if (of_peer && (event.kind == TRANSPORT_PEER_UP || event.kind == TRANSPORT_WRITABLE)) {
+            link_probe_retry(&probe);
+        }
+        TRY(other(context, &event, error));
+        if (of_peer && event.kind == TRANSPORT_PEER_LOST) {
+            return error_set(error, SHOAL_PEER_LOST,
+                             "%s was lost while the link to it was measured", peer);
+        }
+    }
 }

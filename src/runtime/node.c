@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
-#include "runtime/link.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,17 +45,6 @@ shoal_status node_create(const struct node_options *options, struct node **out,
     return SHOAL_OK;
 }
 
-static void remove_peer(struct node *node, const char *name) {
-    for (struct node_peer **at = &node->peers; *at != NULL; at = &(*at)->next) {
-        if (strcmp((*at)->name, name) == 0) {
-            struct node_peer *peer = *at;
-            *at = peer->next;
-            mem_free(peer);
-            return;
-        }
-    }
-}
-
 void node_destroy(struct node *node) {
     if (node == NULL) {
         return;
@@ -69,9 +57,8 @@ void node_destroy(struct node *node) {
         node_job_end(&node->jobs[i]);
     }
     node_measurement_free(node->measurement);
-    while (node->peers != NULL) {
-        remove_peer(node, node->peers->name);
-    }
+    node_peers_fini(node);
+    mem_free(node->link);
     mem_free(node);
 }
 
@@ -90,27 +77,6 @@ void node_reload(struct node *node) {
     node->transport->ops->interrupt(node->transport);
 }
 
-bool node_peer_is_up(const struct node *node, const char *name) {
-    for (const struct node_peer *peer = node->peers; peer != NULL; peer = peer->next) {
-        if (strcmp(peer->name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static shoal_status add_peer(struct node *node, const char *name, struct shoal_error *error) {
-    remove_peer(node, name);
-    struct node_peer *peer = mem_calloc(1, sizeof *peer);
-    if (peer == NULL) {
-        return error_set(error, SHOAL_NO_MEMORY, "no memory for a peer");
-    }
-    (void)snprintf(peer->name, sizeof peer->name, "%s", name);
-    peer->next = node->peers;
-    node->peers = peer;
-    return SHOAL_OK;
-}
-
 static void handle_message(struct node *node, struct transport_message *message) {
     struct wire_message decoded;
     struct shoal_error error;
@@ -123,9 +89,9 @@ static void handle_message(struct node *node, struct transport_message *message)
     } else if (decoded.header.kind == WIRE_ACTIVATION) {
         node_job_data(node, message, &decoded);
         return;
-    } else if (decoded.header.kind == WIRE_PROBE && link_is_question(&decoded.header)) {
-        if (link_answer(node->transport, message->peer, &error) != SHOAL_OK) {
-            log_debug("a probe of %s stays unanswered: %s", message->peer, error.text);
+    } else if (decoded.header.kind == WIRE_PROBE) {
+        if (!node_link_take(node, message->peer, &decoded.header)) {
+            node_peer_probes(node, message->peer, &decoded.header);
         }
     } else {
         log_debug("%s sent a %s message, which a node does not take", message->peer,
@@ -144,23 +110,25 @@ static void handle_done_tasks(struct node *node) {
     }
 }
 
-shoal_status node_handle_event(struct node *node, struct transport_event *event,
-                               struct shoal_error *error) {
+static shoal_status handle_event(struct node *node, struct transport_event *event,
+                                 struct shoal_error *error) {
     switch (event->kind) {
     case TRANSPORT_MESSAGE:
         handle_message(node, event->message);
         break;
     case TRANSPORT_WRITABLE:
+        node_peer_writable(node, event->peer);
+        node_link_peer_ready(node, event->peer);
         node_jobs_writable(node, event->peer);
         break;
     case TRANSPORT_PEER_UP:
-        log_info("%s is connected", event->peer);
-        TRY(add_peer(node, event->peer, error));
+        TRY(node_peer_came(node, event->peer, error));
+        node_link_peer_ready(node, event->peer);
         node_jobs_peer_up(node, event->peer);
         break;
     case TRANSPORT_PEER_LOST:
-        log_info("%s is gone: %s", event->peer, event->text);
-        remove_peer(node, event->peer);
+        node_peer_went(node, event->peer, event->text);
+        node_link_peer_lost(node, event->peer, event->text);
         node_jobs_peer_lost(node, event->peer, event->text);
         break;
     case TRANSPORT_INTERRUPT:
@@ -171,7 +139,7 @@ shoal_status node_handle_event(struct node *node, struct transport_event *event,
 }
 
 static bool is_idle(const struct node *node) {
-    return !node_has_jobs(node) && node->measurement == NULL;
+    return !node_has_jobs(node) && node->measurement == NULL && node->link == NULL;
 }
 
 /* What signals asked for. */
@@ -203,7 +171,7 @@ static bool is_over(struct node *node) {
 
 static uint64_t next_deadline(const struct node *node) {
     uint64_t deadline = platform_now_ns() + IDLE_NS;
-    const uint64_t others[] = {node_jobs_deadline(node),
+    const uint64_t others[] = {node_jobs_deadline(node), node_link_deadline(node),
                                node->drain_until_ns > 0 ? node->drain_until_ns : CLOCK_NEVER};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         deadline = others[i] < deadline ? others[i] : deadline;
@@ -219,10 +187,11 @@ shoal_status node_run(struct node *node, struct shoal_error *error) {
             &event, error);
         node_jobs_expire(node, platform_now_ns(), status == SHOAL_TIMEOUT);
         if (status == SHOAL_TIMEOUT) {
+            node_link_step(node);
             continue;
         }
         TRY(status);
-        TRY(node_handle_event(node, &event, error));
+        TRY(handle_event(node, &event, error));
     }
     return SHOAL_OK;
 }

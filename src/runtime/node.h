@@ -15,6 +15,7 @@
 #ifndef RUNTIME_NODE_H
 #define RUNTIME_NODE_H
 
+#include "store/contents.h"
 #include "transport/transport.h"
 
 struct node_options {
@@ -26,7 +27,8 @@ struct node_options {
                                alone */
     bool local;             /* owner and device are of one machine: weights may be named by path */
     const char *allow_file; /* for texts; NULL: no allow-list */
-    uint64_t drain_ns;      /* how long running jobs may go on after node_drain */
+    struct contents *contents;     /* its cache, borrowed; NULL: none */
+    uint64_t drain_ns;             /* how long running jobs may go on after node_drain */
     void (*reload)(void *context); /* on node_run's thread after node_reload; NULL allowed */
     void *context;
 };

@@ -20,6 +20,8 @@
 
 #define NODE_MAX_JOBS 8
 #define NODE_INBOX 8 /* messages of one job: no window is larger */
+#define NODE_MAX_DIALS 16
+#define NODE_NO_KEY "-" /* inproc's */
 #define NODE_MAX_BATCH 4096
 #define NODE_MODEL_TEXT 4096
 
@@ -77,13 +79,16 @@ struct node_job {
     uint64_t steady_allocations; /* count after the second microbatch */
 };
 
-/* A peer that is connected. */
-struct node_peer {
-    struct node_peer *next;
-    char name[TRANSPORT_NAME_BYTES];
+/* A `dial` that waits for its end. */
+struct node_dial {
+    char peer[TRANSPORT_NAME_BYTES]; /* "": free */
+    char asker[TRANSPORT_NAME_BYTES];
+    uint64_t id;
 };
 
+struct node_peer;        /* node_peers.c's: one that is connected */
 struct node_measurement; /* node_measure.c's */
+struct node_link;        /* node_link.c's */
 
 struct node {
     struct node_options options;
@@ -95,10 +100,12 @@ struct node {
     uint64_t start_ns;
     size_t start_resident_bytes;
     struct node_peer *peers;
+    struct node_dial dials[NODE_MAX_DIALS];
     struct node_job jobs[NODE_MAX_JOBS];
     double compute_cpu_s;                 /* of all jobs that ever were */
     struct node_measurement *measurement; /* one at a time; jobs are refused meanwhile */
-    bool measures_link;
+    struct node_link *link;               /* likewise */
+    uint64_t link_count;
 };
 
 /* A request being answered. reply stays NULL when the answer is deferred. */
@@ -122,6 +129,9 @@ void node_refuse(struct node *node, const char *peer, uint64_t id, const struct 
 NODISCARD shoal_status node_read_model(const struct node_call *call, struct model_config *model,
                                        int64_t *batch, struct shoal_error *error);
 
+/* node_info.c */
+NODISCARD shoal_status node_call_info(struct node_call *call, struct shoal_error *error);
+
 /* node_prepare.c */
 NODISCARD shoal_status node_call_prepare(struct node_call *call, struct shoal_error *error);
 void node_prepare_peer_up(struct node_job *job); /* the next device is up */
@@ -133,7 +143,7 @@ NODISCARD shoal_status node_check_idle(const struct node *node, struct shoal_err
 NODISCARD shoal_status node_check_not_measuring(const struct node *node, struct shoal_error *error);
 NODISCARD shoal_status node_call_choose(struct node_call *call, struct shoal_error *error);
 NODISCARD shoal_status node_call_profile(struct node_call *call, struct shoal_error *error);
-NODISCARD shoal_status node_call_link(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_call_check(struct node_call *call, struct shoal_error *error);
 void node_measurement_free(struct node_measurement *measurement);
 
 /* node_job.c */
@@ -159,9 +169,37 @@ NODISCARD shoal_status node_reserve(struct node_job *job, const char *what, size
                                     struct shoal_error *error);
 size_t node_reserved_bytes(const struct node *node);
 
-/* node.c */
-NODISCARD shoal_status node_handle_event(struct node *node, struct transport_event *event,
-                                         struct shoal_error *error);
-bool node_peer_is_up(const struct node *node, const char *peer);
+/* node_link.c */
+NODISCARD shoal_status node_call_link(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_check_no_link(const struct node *node, struct shoal_error *error);
+void node_link_step(struct node *node);
+uint64_t node_link_deadline(const struct node *node); /* node_link_step is due then */
+bool node_link_take(struct node *node, const char *peer, const struct wire_header *header);
+void node_link_peer_ready(struct node *node, const char *peer); /* up, or writable */
+void node_link_peer_lost(struct node *node, const char *peer, const char *reason);
+
+/* node_peers.c */
+NODISCARD shoal_status node_peer_came(struct node *node, const char *name,
+                                      struct shoal_error *error);
+void node_peer_went(struct node *node, const char *name, const char *reason);
+void node_peer_writable(struct node *node, const char *name);
+void node_peer_probes(struct node *node, const char *name, const struct wire_header *header);
+bool node_peer_is_up(const struct node *node, const char *name);
+void node_peers_fini(struct node *node);
+/*
+ * {"name", "key"}: a device is known by its key, so its name is what this device's allow-list calls
+ * it. Keyless transports ("-") know names alone. *listed (NULL allowed): whether the list has it.
+ */
+NODISCARD shoal_status node_read_device(struct node *node, const json_t *device,
+                                        char name[TRANSPORT_NAME_BYTES], bool *listed,
+                                        struct shoal_error *error);
+/* The device of a request's "peer", "address" and "key", as *device, the caller's, for node_dial.
+ */
+NODISCARD shoal_status node_read_peer(const struct node_call *call, char name[TRANSPORT_NAME_BYTES],
+                                      json_t **device, struct shoal_error *error);
+/* Dials unless it is connected or being dialled; PEER_UP or PEER_LOST follows then. */
+NODISCARD shoal_status node_dial(struct node *node, const char *name, const json_t *device,
+                                 struct shoal_error *error);
+NODISCARD shoal_status node_call_dial(struct node_call *call, struct shoal_error *error);
 
 #endif

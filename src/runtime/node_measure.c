@@ -3,8 +3,8 @@
 #include "runtime/node_internal.h"
 
 #include "base/memory.h"
+#include "kernels/selftest.h"
 #include "runtime/choice_json.h"
-#include "runtime/link.h"
 #include "runtime/profile.h"
 
 #include <stdio.h>
@@ -34,15 +34,14 @@ void node_measurement_free(struct node_measurement *m) {
 }
 
 shoal_status node_check_not_measuring(const struct node *node, struct shoal_error *error) {
+    if (node->drain_until_ns > 0) {
+        return error_set(error, SHOAL_CLOSED, "%s is stopping", node->name);
+    }
     if (node->measurement != NULL) {
         return error_set(error, SHOAL_BUSY, "busy with a measurement for %s",
                          node->measurement->peer);
     }
-    if (node->drain_until_ns > 0) {
-        return error_set(error, SHOAL_CLOSED, "%s is stopping", node->name);
-    }
-    return node->measures_link ? error_set(error, SHOAL_BUSY, "busy with measuring a link")
-                               : SHOAL_OK;
+    return node_check_no_link(node, error);
 }
 
 shoal_status node_check_idle(const struct node *node, struct shoal_error *error) {
@@ -115,6 +114,28 @@ static void run_profile(struct task *task) {
     mem_free(segments);
 }
 
+/* One entry for each set: whether it computes what the reference does. */
+static void run_check(struct task *task) {
+    struct node_measurement *m = task->context;
+    json_t *list = json_array();
+    for (const struct kernel_ops *const *set = kernel_sets(); list != NULL && *set != NULL; set++) {
+        struct shoal_error why;
+        char text[64];
+        int ops = 0;
+        const shoal_status status = kernel_self_test(*set, m->node->options.threads, &ops, &why);
+        (void)snprintf(text, sizeof text, "%d ops are as the reference's", ops);
+        if (json_array_append_new(
+                list, json_pack("{s:s, s:b, s:o}", "set", (*set)->name, "ok", status == SHOAL_OK,
+                                "text", control_string(status == SHOAL_OK ? text : why.text))) !=
+            0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    m->status =
+        finish(m, json_pack("{s:I, s:b, s:o}", "id", (json_int_t)m->id, "ok", 1, "kernels", list));
+}
+
 /* ---- on the event thread ---- */
 
 static void on_measured(struct task *task) {
@@ -129,10 +150,15 @@ static void on_measured(struct task *task) {
     node_measurement_free(m);
 }
 
-static shoal_status read_request(const struct node_call *call, bool wants_choice,
+enum what { CHOOSE, PROFILE, CHECK };
+
+static shoal_status read_request(const struct node_call *call, enum what what,
                                  struct node_measurement *m, struct shoal_error *error) {
+    if (what == CHECK) {
+        return SHOAL_OK;
+    }
     TRY(node_read_model(call, &m->model, &m->batch, error));
-    if (wants_choice) {
+    if (what == PROFILE) {
         const json_t *document;
         TRY(control_object(call->request, "choice", &document, error));
         TRY(choice_from_json(document, &m->choice, error));
@@ -142,7 +168,7 @@ static shoal_status read_request(const struct node_call *call, bool wants_choice
     return model_build(&m->model, &m->graph, error);
 }
 
-static shoal_status begin(struct node_call *call, bool wants_choice, void (*run)(struct task *),
+static shoal_status begin(struct node_call *call, enum what what, void (*run)(struct task *),
                           struct shoal_error *error) {
     struct node *node = call->node;
     TRY(node_check_idle(node, error));
@@ -150,7 +176,7 @@ static shoal_status begin(struct node_call *call, bool wants_choice, void (*run)
     if (m == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a measurement");
     }
-    const shoal_status status = read_request(call, wants_choice, m, error);
+    const shoal_status status = read_request(call, what, m, error);
     if (status != SHOAL_OK) {
         node_measurement_free(m);
         return status;
@@ -165,52 +191,13 @@ static shoal_status begin(struct node_call *call, bool wants_choice, void (*run)
 }
 
 shoal_status node_call_choose(struct node_call *call, struct shoal_error *error) {
-    return begin(call, false, run_choose, error);
+    return begin(call, CHOOSE, run_choose, error);
 }
 
 shoal_status node_call_profile(struct node_call *call, struct shoal_error *error) {
-    return begin(call, true, run_profile, error);
+    return begin(call, PROFILE, run_profile, error);
 }
 
-/* ---- link ---- */
-
-/* Dials the peer named in a request's "peer", "address", "key" unless it is connected. */
-static shoal_status dial(struct node_call *call, const char *peer, struct shoal_error *error) {
-    const char *address, *key;
-    TRY(control_text(call->request, "address", 256, &address, error));
-    TRY(control_text(call->request, "key", 64, &key, error));
-    struct transport *transport = call->node->transport;
-    const shoal_status status = transport->ops->connect(transport, peer, address, key, error);
-    return status == SHOAL_BUSY ? SHOAL_OK : status;
-}
-
-static shoal_status on_other_event(void *context, struct transport_event *event,
-                                   struct shoal_error *error) {
-    struct node *node = context;
-    TRY(node_handle_event(node, event, error));
-    return atomic_load(&node->stop) ? error_set(error, SHOAL_CANCELLED, "the device is stopping")
-                                    : SHOAL_OK;
-}
-
-shoal_status node_call_link(struct node_call *call, struct shoal_error *error) {
-    const char *peer;
-    int64_t bytes;
-    TRY(node_check_idle(call->node, error));
-    TRY(control_text(call->request, "peer", TRANSPORT_NAME_BYTES - 1, &peer, error));
-    TRY(control_integer(call->request, "bytes", 1, 1 << 28, &bytes, error));
-    if (strcmp(peer, call->peer) != 0) {
-        TRY(dial(call, peer, error));
-    }
-    struct link_figures figures;
-    call->node->measures_link = true;
-    const shoal_status status = link_measure(call->node->transport, peer, (size_t)bytes,
-                                             on_other_event, call->node, &figures, error);
-    call->node->measures_link = false;
-    TRY(status);
-    return node_reply_or_out_of_memory(
-        call,
-        json_pack("{s:I, s:b, s:f, s:f, s:f, s:f}", "id", (json_int_t)call->id, "ok", 1, "alpha_s",
-                  figures.alpha_s, "beta_s_per_byte", figures.beta_s_per_byte, "cpu_s_per_message",
-                  figures.cpu_s_per_message, "cpu_s_per_byte", figures.cpu_s_per_byte),
-        error);
+shoal_status node_call_check(struct node_call *call, struct shoal_error *error) {
+    return begin(call, CHECK, run_check, error);
 }

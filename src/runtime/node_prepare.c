@@ -14,7 +14,6 @@
 #define MAX_PATH_BYTES 4096
 #define DEFAULT_LEASE_S 30
 #define MAX_LEASE_S 86400
-#define NODE_NO_KEY "-" /* inproc's */
 #define MESSAGES_UNDERWAY 4
 
 /* What loading needs of the request, and what became of it. */
@@ -106,26 +105,6 @@ static shoal_status read_job(const struct node_call *call, struct node_job *job,
 
 /* ---- the neighbours ---- */
 
-/*
- * A device is known by its key: the name is what this device's allow-list calls it. Keyless
- * transports ("-") know names alone. *listed: whether the allow-list has it.
- */
-static shoal_status read_device(const struct node_call *call, const json_t *device,
-                                char name[TRANSPORT_NAME_BYTES], bool *listed,
-                                struct shoal_error *error) {
-    struct transport *transport = call->node->transport;
-    const char *said, *key, *known = NULL;
-    TRY(control_text(device, "name", TRANSPORT_NAME_BYTES - 1, &said, error));
-    TRY(control_text(device, "key", 64, &key, error));
-    const bool keyless = strcmp(key, NODE_NO_KEY) == 0;
-    if (!keyless) {
-        known = transport->ops->name_of_key(transport, key);
-    }
-    *listed = keyless || known != NULL;
-    (void)snprintf(name, TRANSPORT_NAME_BYTES, "%s", known != NULL ? known : said);
-    return SHOAL_OK;
-}
-
 /* null is the owner. The previous device dials this one, which must let it. */
 static shoal_status read_previous(const struct node_call *call, struct node_job *job,
                                   struct shoal_error *error) {
@@ -136,7 +115,7 @@ static shoal_status read_previous(const struct node_call *call, struct node_job 
         return SHOAL_OK;
     }
     TRY(control_object(call->request, "previous", &device, error));
-    TRY(read_device(call, device, job->previous, &listed, error));
+    TRY(node_read_device(call->node, device, job->previous, &listed, error));
     if (!listed) {
         return error_set(error, SHOAL_DENIED,
                          "the key of %s is not on the allow-list of %s, which is to receive from "
@@ -153,24 +132,15 @@ static shoal_status read_previous(const struct node_call *call, struct node_job 
 static shoal_status dial_next(const struct node_call *call, struct node_job *job,
                               struct shoal_error *error) {
     const json_t *device = json_object_get(call->request, "next");
-    const char *address, *key;
-    bool listed;
     if (json_is_null(device)) {
         memcpy(job->next, job->owner, sizeof job->next);
         job->next_up = true;
         return SHOAL_OK;
     }
     TRY(control_object(call->request, "next", &device, error));
-    TRY(read_device(call, device, job->next, &listed, error));
-    TRY(control_text(device, "address", 256, &address, error));
-    TRY(control_text(device, "key", 64, &key, error));
+    TRY(node_read_device(call->node, device, job->next, NULL, error));
     job->next_up = node_peer_is_up(job->node, job->next);
-    if (job->next_up) {
-        return SHOAL_OK;
-    }
-    struct transport *transport = job->node->transport;
-    const shoal_status status = transport->ops->connect(transport, job->next, address, key, error);
-    return status == SHOAL_BUSY ? SHOAL_OK : status; /* underway: an event will tell */
+    return node_dial(job->node, job->next, device, error);
 }
 
 /* ---- loading: on the loader's thread ---- */

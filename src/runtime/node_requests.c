@@ -2,12 +2,10 @@
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "kernels/isa.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
 
 #include <string.h>
-#include <unistd.h>
 
 shoal_status node_reply_or_out_of_memory(struct node_call *call, json_t *reply,
                                          struct shoal_error *error) {
@@ -34,24 +32,6 @@ shoal_status node_read_model(const struct node_call *call, struct model_config *
     TRY(control_text(call->request, "model", NODE_MODEL_TEXT, &text, error));
     TRY(model_config_from_json(text, strlen(text), model, error));
     return control_integer(call->request, "batch", 1, NODE_MAX_BATCH, batch, error);
-}
-
-static shoal_status call_info(struct node_call *call, struct shoal_error *error) {
-    const struct node_options *options = &call->node->options;
-    char host[256] = "";
-    (void)gethostname(host, sizeof host - 1);
-    return node_reply_or_out_of_memory(
-        call,
-        json_pack("{s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:b}", "id",
-                  (json_int_t)call->id, "ok", 1, "name", options->name, "version",
-                  SHOAL_VERSION_TEXT, "host", host, "cpu", cpu_model_name(), "isa",
-                  isa_name(isa_current()), "libraries", kernel_libraries(), "cores",
-                  cpu_usable_cores(), "threads", options->threads, "memory_limit",
-                  (json_int_t)options->memory_limit, "memory_available",
-                  (json_int_t)memory_available_bytes(), "resident_bytes",
-                  (json_int_t)call->node->start_resident_bytes, "shared_process",
-                  (int)options->shared_process),
-        error);
 }
 
 /* The job that a request is about: "job", or the only one of the peer. */
@@ -126,13 +106,9 @@ static const struct {
     const char *name;
     shoal_status (*handle)(struct node_call *call, struct shoal_error *error);
 } calls[] = {
-    {"info", call_info},
-    {"choose", node_call_choose},
-    {"profile", node_call_profile},
-    {"link", node_call_link},
-    {"prepare", node_call_prepare},
-    {"progress", call_progress},
-    {"report", call_report},
+    {"info", node_call_info}, {"choose", node_call_choose},   {"profile", node_call_profile},
+    {"link", node_call_link}, {"prepare", node_call_prepare}, {"progress", call_progress},
+    {"report", call_report},  {"check", node_call_check},     {"dial", node_call_dial},
     {"stop", call_stop},
 };
 
