@@ -23,10 +23,17 @@ static shoal_status print_text(char *text, struct shoal_error *error) {
 
 static shoal_status print_report(const struct plan_arguments *arguments,
                                  const struct plan_report *report, struct shoal_error *error) {
-    char *text;
+    char *text, unlike[SHOAL_ERROR_TEXT];
+    const struct session *session = &arguments->session;
+    const bool planned = session->cluster != NULL;
+    const bool identical = !planned || session_bit_identical(session, unlike);
     if (strcmp(arguments->format, "table") == 0) {
         TRY(plan_report_table(report, &text, error));
-        return print_text(text, error);
+        TRY(print_text(text, error));
+        if (!identical) {
+            printf("\n%s\n", unlike);
+        }
+        return cli_flush(error);
     }
     if (strcmp(arguments->format, "svg") == 0) {
         TRY(plan_report_svg(report, &text, error));
@@ -34,6 +41,9 @@ static shoal_status print_report(const struct plan_arguments *arguments,
     }
     json_t *document;
     TRY(plan_report_json(report, &document, error));
+    if (planned) {
+        (void)json_object_set_new(document, "bit_identical", json_boolean(identical));
+    }
     const bool printed =
         json_dumpf(document, stdout, JSON_INDENT(1)) == 0 && fputc('\n', stdout) != EOF;
     json_decref(document);
@@ -133,6 +143,7 @@ int cli_plan(int argc, char **argv) {
         .examples = "  shoal plan vit-large --devices 4\n"
                     "  shoal plan vit-huge --devices 4 --memory 900M --json\n"
                     "  shoal plan vit-base --devices 8 --choose-devices\n"
+                    "  shoal plan vit-large --cluster mine.yaml --microbatch 4\n"
                     "  shoal plan vit-base --devices 3 --format svg > plan.svg\n"
                     "  shoal plan --pipeedge models.yml device_types.yml devices.yml --name "
                     "google/vit-base-patch16-224 --batch 8\n",

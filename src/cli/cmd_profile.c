@@ -30,6 +30,8 @@ static json_t *profile_json(const struct session *session) {
                                     device_json(problem, i, session->cluster->devices[i].info));
         (void)json_array_append_new(links, link_json(CLUSTER_OWNER, problem->devices[i].name,
                                                      &problem->devices[i].from_source));
+        (void)json_array_append_new(links, link_json(problem->devices[i].name, CLUSTER_OWNER,
+                                                     &problem->devices[i].to_sink));
         for (uint32_t j = 0; j < problem->device_count; j++) {
             if (i != j) {
                 (void)json_array_append_new(
@@ -94,6 +96,7 @@ int cli_profile(int argc, char **argv) {
                    "between the devices. What is measured is kept and used by plan and run as long "
                    "as nothing relevant changes.",
         .examples = "  shoal profile vit-large --devices 4\n"
+                    "  shoal profile vit-large --cluster mine.yaml --measure\n"
                     "  shoal profile ./vit-base-patch16-224 --microbatch 8 --measure --json\n",
         .options = options,
         .option_count = count};

@@ -189,8 +189,9 @@ static shoal_status explain_infeasible(const struct session *session,
                                  i > 0 ? ", " : "", session->cluster->devices[i].name,
                                  (double)placement->shortfall_bytes[i] / 1e6);
     }
-    return error_set(error, SHOAL_INFEASIBLE,
-                     "%s; give more memory (--memory) or more devices (--devices)%s%s", text,
+    return error_set(error, SHOAL_INFEASIBLE, "%s; give more memory (%s) or more devices (%s)%s%s",
+                     text, session->file == NULL ? "--memory" : "memory in the cluster file",
+                     session->file == NULL ? "--devices" : "lines of it",
                      placement->rejected[0] != '\0' ? "; " : "", placement->rejected);
 }
 
@@ -267,6 +268,7 @@ int cli_run(int argc, char **argv) {
                    "numbers as on one device, bit for bit, "
                    "for any number of devices.",
         .examples = "  shoal run ./vit-base-patch16-224 --input photos/ --devices 4\n"
+                    "  shoal run ./vit-base-patch16-224 --input photos/ --cluster mine.yaml\n"
                     "  shoal run vit-large --input random:200 --devices 2 --threads 1 --json\n"
                     "  shoal run ./deit-small --input a.jpg b.png --output results.jsonl --logits\n"
                     "  shoal run ./all-MiniLM-L6-v2 --input sentences.txt --output "

@@ -52,8 +52,9 @@ json_t *run_report_json(const struct run_report *report) {
     for (uint32_t i = 0; i < outcome->stage_count; i++) {
         (void)json_array_append_new(devices, device_json(report, i));
     }
-    return json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:o, s:o}", "model",
-                     control_string(model_ref_name(report->session->model)), "items",
+    char unlike[SHOAL_ERROR_TEXT];
+    return json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:b, s:o, s:o}",
+                     "model", control_string(model_ref_name(report->session->model)), "items",
                      (json_int_t)outcome->items, "failed_items", (json_int_t)outcome->failed_items,
                      "microbatch", (json_int_t)report->session->microbatch, "setup_seconds",
                      report->setup_s, "seconds", outcome->seconds, "items_per_second",
@@ -61,6 +62,7 @@ json_t *run_report_json(const struct run_report *report) {
                      real_or_null(outcome->steady_items_per_second), "predicted_items_per_second",
                      (double)report->session->microbatch / report->placement->bottleneck_s,
                      "owner_cpu_s", outcome->owner_cpu_s, "output_digest", outcome->digest,
+                     "bit_identical", (int)session_bit_identical(report->session, unlike),
                      "devices", devices, "links", links_json(report));
 }
 
@@ -107,4 +109,8 @@ void run_report_print(const struct run_report *report, FILE *to) {
                       (unsigned long long)outcome->failed_items);
     }
     (void)fprintf(to, "outputs sha256 %s\n", outcome->digest);
+    char unlike[SHOAL_ERROR_TEXT];
+    if (!session_bit_identical(report->session, unlike)) {
+        (void)fprintf(to, "%s\n", unlike);
+    }
 }

@@ -13,7 +13,6 @@
 
 void session_init(struct session *session, const char *command) {
     *session = (struct session){.command = command,
-                                .devices = 1,
                                 .microbatch = 1,
                                 .seed = 1,
                                 .kernels = "auto",
@@ -30,8 +29,12 @@ size_t session_options(struct session *session, struct args_option *out) {
          &s->devices, 1, PLAN_MAX_DEVICES},
         {"in-process", ARGS_FLAG, NULL, "local devices as threads of this process", &s->in_process,
          0, 0},
-        {"cluster", ARGS_TEXT, "FILE", "devices on other machines (not in this version)",
-         &s->cluster_file, 0, 0},
+        {"cluster", ARGS_TEXT, "FILE", "the devices of this cluster file instead of local ones",
+         &s->cluster_path, 0, 0},
+        {"key", ARGS_TEXT, "FILE", "with --cluster: this side's key file (default $SHOAL_HOME/key)",
+         &s->key_path, 0, 0},
+        {"available", ARGS_FLAG, NULL, "with --cluster: do without devices that are not there",
+         &s->available, 0, 0},
         {"threads", ARGS_COUNT, "T", "compute threads per device (default: cores / devices)",
          &s->threads, 1, 1024},
         {"memory", ARGS_SIZE, "SIZE", "memory limit per device, e.g. 800M (default: none)",
@@ -101,11 +104,7 @@ static void say_planning(void *context, const char *what) {
 }
 
 static shoal_status check_flags(const struct session *session, struct shoal_error *error) {
-    if (session->cluster_file != NULL) {
-        return error_set(error, SHOAL_UNSUPPORTED,
-                         "--cluster: version %s runs on local devices only; use --devices N",
-                         SHOAL_VERSION_TEXT);
-    }
+    TRY(session_check_cluster_flags(session, error));
     if (strcmp(session->dtype, "f32") != 0) {
         return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only",
                          session->dtype, SHOAL_VERSION_TEXT);
@@ -162,18 +161,7 @@ static size_t message_bytes(const struct session *session, const struct graph *g
     return most + 4096; /* header and descriptors */
 }
 
-static shoal_status start_devices(struct session *session, struct shoal_error *error) {
-    struct graph *graph;
-    TRY(model_build(model_ref_config(session->model), &graph, error));
-    const size_t bytes = message_bytes(session, graph);
-    graph_destroy(graph);
-    if (bytes > WIRE_MAX_MESSAGE_BYTES) {
-        return error_set(
-            error, SHOAL_INVALID,
-            "--microbatch %lld: one message would take %.1f MB; at most %.0f MB are possible",
-            (long long)session->microbatch, (double)bytes / 1e6,
-            (double)WIRE_MAX_MESSAGE_BYTES / 1e6);
-    }
+static shoal_status start_local(struct session *session, size_t bytes, struct shoal_error *error) {
     const struct cluster_options options = {
         .count = (uint32_t)session->devices,
         .in_process = session->in_process,
@@ -208,9 +196,28 @@ static shoal_status prepare_text(struct session *session, struct shoal_error *er
     return SHOAL_OK;
 }
 
+static shoal_status start_devices(struct session *session, struct shoal_error *error) {
+    struct graph *graph;
+    TRY(model_build(model_ref_config(session->model), &graph, error));
+    const size_t bytes = message_bytes(session, graph);
+    graph_destroy(graph);
+    if (bytes > WIRE_MAX_MESSAGE_BYTES) {
+        return error_set(
+            error, SHOAL_INVALID,
+            "--microbatch %lld: one message would take %.1f MB; at most %.0f MB are possible",
+            (long long)session->microbatch, (double)bytes / 1e6,
+            (double)WIRE_MAX_MESSAGE_BYTES / 1e6);
+    }
+    return session->cluster_path != NULL ? session_connect(session, bytes, error)
+                                         : start_local(session, bytes, error);
+}
+
 shoal_status session_open(struct session *session, const char *model, struct shoal_error *error) {
     enum isa isa;
     TRY(check_flags(session, error));
+    if (session->devices == 0) {
+        session->devices = 1;
+    }
     if (strcmp(session->isa, "common") == 0) {
         session->isa = "native"; /* local devices have one processor, so what they have in common is
                                     all of it */
@@ -280,6 +287,7 @@ void session_close(struct session *session) {
     session_clear_line(session);
     planning_destroy(session->planning);
     cluster_destroy(session->cluster);
+    cluster_file_free(session->file);
     store_close(session->store);
     model_ref_close(session->model);
 }

@@ -6,6 +6,7 @@
 #include "platform/cpu.h"
 #include "platform/process.h"
 #include "runtime/control.h"
+#include "runtime/link.h"
 #include "runtime/local.h"
 
 #include <stdio.h>
@@ -146,15 +147,28 @@ static void file_reply(struct cluster *cluster, const char *peer,
     device->pending = 0;
 }
 
-/* True if the event was a reply and is dealt with. */
+/* Devices measure their links to this side, too. */
+static void answer_probe(struct cluster *cluster, const char *peer) {
+    struct shoal_error error;
+    if (link_answer(cluster->transport, peer, &error) != SHOAL_OK) {
+        log_debug("a probe of %s is not answered: %s", peer, error.text);
+    }
+}
+
+/* True if the event was a reply, or a probe, and is dealt with. */
 static bool take_reply(struct cluster *cluster, struct transport_event *event) {
     struct wire_message message;
     if (event->kind != TRANSPORT_MESSAGE ||
-        wire_decode(event->message->data, event->message->size, &message, NULL) != SHOAL_OK ||
-        message.header.kind != WIRE_REPLY) {
+        wire_decode(event->message->data, event->message->size, &message, NULL) != SHOAL_OK) {
         return false;
     }
-    file_reply(cluster, event->peer, &message);
+    if (message.header.kind == WIRE_PROBE && link_is_question(&message.header)) {
+        answer_probe(cluster, event->peer);
+    } else if (message.header.kind == WIRE_REPLY) {
+        file_reply(cluster, event->peer, &message);
+    } else {
+        return false;
+    }
     cluster->transport->ops->message_free(cluster->transport, event->message);
     return true;
 }
@@ -193,6 +207,7 @@ shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns,
                     *event = ended;
                     return SHOAL_OK;
                 }
+                cluster->devices[index].lost_reason = event->reason;
                 if (!mark_lost(&cluster->devices[index], event->text)) {
                     continue; /* known already */
                 }
@@ -318,7 +333,7 @@ static shoal_status connect_all(struct cluster *cluster, struct shoal_error *err
 }
 
 /* What planning computes with must be numbers that it can compute with. */
-static shoal_status check_info(const struct cluster_device *device, struct shoal_error *error) {
+shoal_status cluster_check_info(const struct cluster_device *device, struct shoal_error *error) {
     static const struct {
         const char *key;
         int64_t least, most;
@@ -343,7 +358,7 @@ static shoal_status ask_info(struct cluster *cluster, struct shoal_error *error)
     }
     TRY(cluster_collect(cluster, INFO_NS, error));
     for (uint32_t i = 0; i < cluster->count; i++) {
-        TRY(check_info(&cluster->devices[i], error));
+        TRY(cluster_check_info(&cluster->devices[i], error));
         cluster->devices[i].info = json_incref(cluster->devices[i].reply);
     }
     return SHOAL_OK;
@@ -381,6 +396,9 @@ void cluster_destroy(struct cluster *cluster) {
         return;
     }
     local_stop(cluster);
+    if (cluster->transport != NULL) {
+        cluster->transport->ops->destroy(cluster->transport);
+    }
     for (uint32_t i = 0; i < cluster->count; i++) {
         json_decref(cluster->devices[i].info);
         json_decref(cluster->devices[i].reply);

@@ -29,11 +29,13 @@ struct cluster_device {
     char name[TRANSPORT_NAME_BYTES];
     char address[256];
     char key[64];
+    uint32_t declared; /* remote: index in the cluster file */
     bool lost;
-    char lost_text[192]; /* why, for the user */
-    json_t *info;        /* its answer to "info" */
-    uint64_t pending;    /* id of the call that waits for an answer; 0 = none */
-    json_t *request;     /* that call, asked again at retry_ns if the device was busy */
+    enum transport_lost lost_reason; /* of one that did not end as a local process */
+    char lost_text[192];             /* why, for the user */
+    json_t *info;                    /* its answer to "info" */
+    uint64_t pending;                /* id of the call that waits for an answer; 0 = none */
+    json_t *request;                 /* that call, asked again at retry_ns if the device was busy */
     uint64_t retry_ns, retry_until_ns; /* retry_ns 0: the answer is awaited */
     json_t *reply;                     /* to the last call */
     struct local_device *local;
@@ -46,6 +48,8 @@ struct cluster {
     int threads; /* per device */
     bool in_process;
     struct local_cluster *local;
+    const struct cluster_file *file; /* remote: borrowed; NULL: local */
+    char owner_key[64];              /* remote: this side's public key */
     uint64_t next_id;
     uint64_t lease_ns, renew_ns; /* while jobs are there: how long they live unrenewed; when next */
 };
@@ -60,6 +64,38 @@ struct cluster {
  * naming the device. */
 NODISCARD shoal_status cluster_start_local(const struct cluster_options *options,
                                            struct cluster **out, struct shoal_error *error);
+
+struct cluster_file;
+struct zmq_keypair;
+
+struct cluster_connect_options {
+    const struct zmq_keypair *keys; /* this side's */
+    size_t message_bytes;           /* largest data message; 0 = transport's default */
+    /*
+     * Devices that are not there, or do not answer, are marked lost instead of being an error:
+     * all: also if that is every one of them. Otherwise PEER_LOST names each with its address and
+     * why.
+     */
+    bool partly;
+};
+
+/*
+ * Dials every device of the file as a session of this key, asks each for "info". file is borrowed
+ * for the cluster's life. Takes at most CLUSTER_LOST_AFTER_NS for the dials and as long for the
+ * answers. Errors: PEER_LOST, INVALID (the transport's), IO, NO_MEMORY, CANCELLED.
+ */
+NODISCARD shoal_status cluster_connect(const struct cluster_file *file,
+                                       const struct cluster_connect_options *options,
+                                       struct cluster **out, struct shoal_error *error);
+
+/* Forgets the devices that are lost; errors as if they were needed if none is left. */
+NODISCARD shoal_status cluster_keep_available(struct cluster *cluster, struct shoal_error *error);
+
+/* Until every asked device has answered, was lost, or the time is over; whatever they say. Errors:
+ * CANCELLED, CLOSED. */
+NODISCARD shoal_status cluster_settle(struct cluster *cluster, uint64_t timeout_ns,
+                                      struct shoal_error *error);
+
 void cluster_destroy(struct cluster *cluster); /* stops local devices; NULL allowed */
 
 void cluster_interrupt(struct cluster *cluster);
@@ -92,6 +128,15 @@ NODISCARD shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_n
 
 /* From now on cluster_next renews this owner's jobs on all devices in time; 0: no longer. */
 void cluster_lease(struct cluster *cluster, uint64_t lease_ns);
+
+/* What a device may use: what it says itself, at most what the cluster file says. Bytes of its
+ * process for new jobs (0: no limit), compute threads. */
+size_t cluster_memory_limit(const struct cluster *cluster, uint32_t device);
+int cluster_threads(const struct cluster *cluster, uint32_t device);
+
+/* An answer to "info" that planning can compute with. Errors: PROTOCOL, naming device and key. */
+NODISCARD shoal_status cluster_check_info(const struct cluster_device *device,
+                                          struct shoal_error *error);
 
 /* Index of a peer by name; count if there is none. */
 uint32_t cluster_find(const struct cluster *cluster, const char *name);

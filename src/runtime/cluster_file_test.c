@@ -145,7 +145,7 @@ static void names_are_checked(void **state) {
     refuse_name("\"pi\\x7f\"", "control");
     refuse_name("\"pi\\x85\"", "control");
     refuse_name("\"pi\\0x\"", "text is expected");
-    refuse_name("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "63 bytes");
+    refuse_name("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "54 bytes");
 }
 
 static void refuse_address(const char *address) {

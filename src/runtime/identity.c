@@ -2,10 +2,13 @@
 
 #include "transport/transport.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
 #define KEY_LENGTH 40
+
+static_assert(TRANSPORT_LISTED_BYTES == 54, "the text below says it");
 
 /* Of ZeroMQ's RFC 32. */
 static const char z85_digits[] =
@@ -21,8 +24,8 @@ const char *identity_name_problem(const char *text) {
     if (identity_is_placeholder(text)) {
         return "is no name";
     }
-    if (strlen(text) >= TRANSPORT_NAME_BYTES) {
-        return "has more than 63 bytes";
+    if (strlen(text) > TRANSPORT_LISTED_BYTES) {
+        return "has more than 54 bytes";
     }
     if (strcmp(text, "*") == 0) {
         return "means any device";

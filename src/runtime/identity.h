@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 /*
- * NULL if text may name a device or client; otherwise what is wrong with it, for "NAME: …": 1 to 63
+ * NULL if text may name a device or client; otherwise what is wrong with it, for "NAME: …": 1 to 54
  * bytes of UTF-8 without blanks, control characters and '#' (which marks several sessions of one
  * client); "*" means any device.
  */

@@ -44,10 +44,11 @@ static shoal_status prepare_request(const struct job_options *options, uint64_t 
     }
     const struct plan_stage *stage = &options->placement->stages[index];
     const uint32_t stages = options->placement->stage_count;
-    *out = json_pack("{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:o, s:o, s:s, s:o, s:O}",
+    *out = json_pack("{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:i, s:o, s:o, s:s, s:o, s:O}",
                      "call", "prepare", "job", (json_int_t)id, "generation", 1, "stage", (int)index,
                      "stages", (int)stages, "first", (json_int_t)stage->first, "last",
-                     (json_int_t)stage->last, "batch", (json_int_t)options->batch, "lease_s",
+                     (json_int_t)stage->last, "batch", (json_int_t)options->batch, "threads",
+                     cluster_threads(options->cluster, stage->device), "lease_s",
                      options->cluster->local != NULL ? LOCAL_LEASE_S : LEASE_S, "previous",
                      neighbour(index > 0 ? device_of(options, index - 1) : NULL), "next",
                      neighbour(index + 1 < stages ? device_of(options, index + 1) : NULL), "model",

@@ -128,6 +128,9 @@ void node_refuse(struct node *node, const char *peer, uint64_t id, const struct 
 /* "model" and "batch" of a request. */
 NODISCARD shoal_status node_read_model(const struct node_call *call, struct model_config *model,
                                        int64_t *batch, struct shoal_error *error);
+/* "threads" of a request: at most this device's own, which it is if nothing is said. */
+NODISCARD shoal_status node_read_threads(const struct node_call *call, int *threads,
+                                         struct shoal_error *error);
 
 /* node_info.c */
 NODISCARD shoal_status node_call_info(struct node_call *call, struct shoal_error *error);

@@ -18,6 +18,7 @@ struct node_measurement {
     struct model_config model;
     struct graph *graph;
     int64_t batch;
+    int threads;
     struct kernel_choice *choice; /* choose: the result; profile: of the request */
     json_t *reply;                /* the result */
     shoal_status status;
@@ -80,10 +81,9 @@ static shoal_status finish(struct node_measurement *m, json_t *reply) {
 
 static void run_choose(struct task *task) {
     struct node_measurement *m = task->context;
-    m->status = profile_choose(m->graph, m->batch, m->node->options.threads, m->choice, &m->error);
+    m->status = profile_choose(m->graph, m->batch, m->threads, m->choice, &m->error);
     if (m->status == SHOAL_OK) {
-        m->status = profile_choose_lengths(&m->model, m->batch, m->node->options.threads, m->choice,
-                                           &m->error);
+        m->status = profile_choose_lengths(&m->model, m->batch, m->threads, m->choice, &m->error);
     }
     if (m->status == SHOAL_OK) {
         m->status = finish(m, json_pack("{s:I, s:b, s:o}", "id", (json_int_t)m->id, "ok", 1,
@@ -102,7 +102,7 @@ static void run_profile(struct task *task) {
     const struct profile_options options = {.graph = m->graph,
                                             .model = &m->model,
                                             .batch = m->batch,
-                                            .threads = m->node->options.threads,
+                                            .threads = m->threads,
                                             .choice = m->choice};
     size_t library_bytes = 0;
     m->status = profile_measure(&options, segments, &library_bytes, &m->error);
@@ -158,6 +158,7 @@ static shoal_status read_request(const struct node_call *call, enum what what,
         return SHOAL_OK;
     }
     TRY(node_read_model(call, &m->model, &m->batch, error));
+    TRY(node_read_threads(call, &m->threads, error));
     if (what == PROFILE) {
         const json_t *document;
         TRY(control_object(call->request, "choice", &document, error));

@@ -66,7 +66,9 @@ static shoal_status read_load(const struct node_call *call, struct node_job *job
                               struct shoal_error *error) {
     struct node_load *load = job->load;
     int64_t first, last;
+    int threads;
     TRY(node_read_model(call, &load->model, &job->batch, error));
+    TRY(node_read_threads(call, &threads, error));
     TRY(control_integer(call->request, "first", 1, UINT32_MAX, &first, error));
     TRY(control_integer(call->request, "last", first, UINT32_MAX, &last, error));
     const json_t *choice;
@@ -77,7 +79,7 @@ static shoal_status read_load(const struct node_call *call, struct node_job *job
                                            .first = (uint32_t)first,
                                            .last = (uint32_t)last,
                                            .batch = job->batch,
-                                           .threads = call->node->options.threads,
+                                           .threads = threads,
                                            .choice = load->choice};
     return SHOAL_OK;
 }

@@ -34,6 +34,17 @@ shoal_status node_read_model(const struct node_call *call, struct model_config *
     return control_integer(call->request, "batch", 1, NODE_MAX_BATCH, batch, error);
 }
 
+shoal_status node_read_threads(const struct node_call *call, int *threads,
+                               struct shoal_error *error) {
+    int64_t wanted = call->node->options.threads;
+    if (json_object_get(call->request, "threads") != NULL) {
+        TRY(control_integer(call->request, "threads", 1, call->node->options.threads, &wanted,
+                            error));
+    }
+    *threads = (int)wanted;
+    return SHOAL_OK;
+}
+
 /* The job that a request is about: "job", or the only one of the peer. */
 static shoal_status find_job(const struct node_call *call, struct node_job **out,
                              struct shoal_error *error) {

@@ -6,7 +6,7 @@
 #include "platform/clock.h"
 #include "runtime/choice_json.h"
 #include "runtime/control.h"
-#include "runtime/link.h"
+#include "runtime/link_profile.h"
 #include "runtime/stage.h"
 
 #include <math.h>
@@ -16,14 +16,12 @@
 #include <time.h>
 
 #define MEASURE_NS (600 * CLOCK_SECOND)
-#define LINK_NS (120 * CLOCK_SECOND)
 #define TEXT_BYTES 4096
 struct planning {
     struct planning_options options;
     struct graph *graph;
     json_t *choice;
-    json_t **profiles;   /* [devices], borrowed twice where devices are alike */
-    json_t *known_links; /* by key: what holds for one pair of hosts is measured once */
+    json_t **profiles; /* [devices], borrowed twice where devices are alike */
     bool measured;
     struct plan_device *devices;
     double *compute_s; /* [devices][segments] */
@@ -89,17 +87,26 @@ static void keep(const struct planning *planning, const char *key, const json_t 
 
 /* ---- profiles ---- */
 
-/* Two devices with equal text are alike as far as computing goes. */
-static void device_text(const struct planning *planning, uint32_t device, char text[TEXT_BYTES]) {
-    (void)snprintf(text, TEXT_BYTES, "host %s; cpu %s; isa %s; libraries %s; threads %lld",
-                   info_text(planning, device, "host"), info_text(planning, device, "cpu"),
-                   info_text(planning, device, "isa"), info_text(planning, device, "libraries"),
-                   (long long)info_integer(planning, device, "threads"));
+/* Which machine a device is on: two may have one name, so the machine's own identity counts. */
+static const char *machine_of(const struct planning *planning, uint32_t device) {
+    const json_t *info = planning->options.cluster->devices[device].info;
+    const char *machine = json_string_value(json_object_get(info, "machine"));
+    return machine != NULL ? machine : info_text(planning, device, "host");
 }
 
-static json_t *model_request(const struct planning *planning, const char *call, const char *model) {
-    return json_pack("{s:s, s:s, s:I}", "call", call, "model", model, "batch",
-                     (json_int_t)planning->options.batch);
+/* Two devices with equal text are alike as far as computing goes. */
+static void device_text(const struct planning *planning, uint32_t device, char text[TEXT_BYTES]) {
+    (void)snprintf(text, TEXT_BYTES, "host %s; cpu %s; isa %s; libraries %s; threads %d",
+                   machine_of(planning, device), info_text(planning, device, "cpu"),
+                   info_text(planning, device, "isa"), info_text(planning, device, "libraries"),
+                   cluster_threads(planning->options.cluster, device));
+}
+
+static json_t *model_request(const struct planning *planning, uint32_t device, const char *call,
+                             const char *model) {
+    return json_pack("{s:s, s:s, s:I, s:i}", "call", call, "model", model, "batch",
+                     (json_int_t)planning->options.batch, "threads",
+                     cluster_threads(planning->options.cluster, device));
 }
 
 /* `auto`: the first device's measurements decide for all, so that all compute the same bits. */
@@ -129,7 +136,7 @@ static shoal_status find_choice(struct planning *planning, const char *model,
     say(planning, "choosing kernels");
     planning->measured = true;
     const json_t *reply, *choice;
-    TRY(cluster_call(planning->options.cluster, 0, model_request(planning, "choose", model),
+    TRY(cluster_call(planning->options.cluster, 0, model_request(planning, 0, "choose", model),
                      MEASURE_NS, &reply, error));
     TRY(control_object(reply, "choice", &choice, error));
     planning->choice = json_deep_copy(choice);
@@ -171,7 +178,7 @@ static shoal_status profile_device(struct planning *planning, uint32_t device, c
     json_decref(document);
     say(planning, "measuring the model's segments");
     planning->measured = true;
-    json_t *request = model_request(planning, "profile", model);
+    json_t *request = model_request(planning, device, "profile", model);
     (void)json_object_set(request, "choice", planning->choice);
     const json_t *reply;
     TRY(cluster_call(planning->options.cluster, device, request, MEASURE_NS, &reply, error));
@@ -210,17 +217,6 @@ static shoal_status find_profiles(struct planning *planning, const char *model,
 
 /* ---- links ---- */
 
-static shoal_status other_event(void *context, struct transport_event *event,
-                                struct shoal_error *error) {
-    const struct planning *planning = context;
-    (void)error;
-    if (event->kind == TRANSPORT_MESSAGE) {
-        planning->options.cluster->transport->ops->message_free(
-            planning->options.cluster->transport, event->message);
-    }
-    return SHOAL_OK;
-}
-
 static size_t largest_cut(const struct planning *planning) {
     size_t largest = 1;
     for (uint32_t i = 0; i <= planning->problem.segment_count; i++) {
@@ -229,90 +225,55 @@ static size_t largest_cut(const struct planning *planning) {
     return largest < ((size_t)1 << 22) ? largest : (size_t)1 << 22;
 }
 
-static bool read_link(const json_t *document, struct link_figures *out) {
-    return json_is_object(document) &&
-           control_number(document, "alpha_s", &out->alpha_s, NULL) == SHOAL_OK &&
-           control_number(document, "beta_s_per_byte", &out->beta_s_per_byte, NULL) == SHOAL_OK &&
-           control_number(document, "cpu_s_per_message", &out->cpu_s_per_message, NULL) ==
-               SHOAL_OK &&
-           control_number(document, "cpu_s_per_byte", &out->cpu_s_per_byte, NULL) == SHOAL_OK &&
-           out->alpha_s >= 0 && out->beta_s_per_byte >= 0 && out->cpu_s_per_message >= 0 &&
-           out->cpu_s_per_byte >= 0;
-}
-
-/* From a device (or from the owner: from = device_count) to a device. */
-static shoal_status measure_link(struct planning *planning, uint32_t from, uint32_t to,
-                                 struct link_figures *out, struct shoal_error *error) {
-    struct cluster *cluster = planning->options.cluster;
-    const struct cluster_device *target = &cluster->devices[to];
-    if (from == device_count(planning)) {
-        return link_measure(cluster->transport, target->name, largest_cut(planning), other_event,
-                            planning, out, error);
-    }
-    const json_t *reply;
-    TRY(cluster_call(cluster, from,
-                     json_pack("{s:s, s:s, s:s, s:s, s:I}", "call", "link", "peer", target->name,
-                               "address", target->address, "key", target->key, "bytes",
-                               (json_int_t)largest_cut(planning)),
-                     LINK_NS, &reply, error));
-    if (!read_link(reply, out)) {
-        return error_set(error, SHOAL_PROTOCOL, "device %s sent link figures that are none",
-                         cluster->devices[from].name);
-    }
-    return SHOAL_OK;
-}
-
-static shoal_status find_link(struct planning *planning, uint32_t from, uint32_t to,
-                              struct link_figures *out, struct shoal_error *error) {
-    char key[TEXT_BYTES];
-    const bool owner = from == device_count(planning);
-    (void)snprintf(key, sizeof key, "link 1; %s; from %s %s; to %s; largest %zu",
-                   planning->options.cluster->transport->ops->name, owner ? "owner" : "device",
-                   info_text(planning, owner ? 0 : from, "host"), info_text(planning, to, "host"),
-                   largest_cut(planning));
-    json_t *document = json_incref(json_object_get(planning->known_links, key));
-    if (document == NULL) {
-        document = look_up(planning, key);
-    }
-    if (read_link(document, out)) {
-        (void)json_object_set_new(planning->known_links, key, document);
-        return SHOAL_OK;
-    }
-    json_decref(document);
-    say(planning, "measuring links");
-    planning->measured = true;
-    TRY(measure_link(planning, from, to, out, error));
-    document = json_pack("{s:f, s:f, s:f, s:f}", "alpha_s", out->alpha_s, "beta_s_per_byte",
-                         out->beta_s_per_byte, "cpu_s_per_message", out->cpu_s_per_message,
-                         "cpu_s_per_byte", out->cpu_s_per_byte);
-    keep(planning, key, document);
-    (void)json_object_set_new(planning->known_links, key, document);
-    return SHOAL_OK;
-}
-
 /*
- * Every pair of hosts once: devices of one host reach each other alike. What a device sends to the
- * owner takes the way back of the connection that the owner's own messages take.
+ * From and to the owner. A local device's way back is that of the owner's own messages, and so is
+ * what they cost the processor, for it is the same one; a remote device measures both itself.
  */
-static shoal_status find_links(struct planning *planning, struct shoal_error *error) {
+static shoal_status find_owner_links(struct planning *planning, struct link_profiles *profiles,
+                                     uint32_t d, struct shoal_error *error) {
+    const uint32_t owner = device_count(planning);
+    struct link_figures there, back;
+    struct plan_device *device = &planning->devices[d];
+    TRY(link_profile_find(profiles, owner, d, &there, error));
+    back = there;
+    if (planning->options.cluster->file != NULL) {
+        TRY(link_profile_find(profiles, d, owner, &back, error));
+    }
+    device->from_source = (struct plan_link){there.alpha_s, there.beta_s_per_byte};
+    device->to_sink = (struct plan_link){back.alpha_s, back.beta_s_per_byte};
+    device->message_cpu_s = back.cpu_s_per_message;
+    device->message_cpu_s_per_byte = back.cpu_s_per_byte;
+    return SHOAL_OK;
+}
+
+static shoal_status find_all_links(struct planning *planning, struct link_profiles *profiles,
+                                   struct shoal_error *error) {
     const uint32_t count = device_count(planning);
     for (uint32_t to = 0; to < count; to++) {
-        struct link_figures figures;
-        struct plan_device *device = &planning->devices[to];
-        TRY(find_link(planning, count, to, &figures, error));
-        device->from_source = (struct plan_link){figures.alpha_s, figures.beta_s_per_byte};
-        device->to_sink = device->from_source;
-        device->message_cpu_s = figures.cpu_s_per_message;
-        device->message_cpu_s_per_byte = figures.cpu_s_per_byte;
+        TRY(find_owner_links(planning, profiles, to, error));
         for (uint32_t from = 0; from < count; from++) {
+            struct link_figures figures;
             if (from != to) {
-                TRY(find_link(planning, from, to, &figures, error));
+                TRY(link_profile_find(profiles, from, to, &figures, error));
                 planning->links[from * count + to] =
                     (struct plan_link){figures.alpha_s, figures.beta_s_per_byte};
             }
         }
     }
     return SHOAL_OK;
+}
+
+static shoal_status find_links(struct planning *planning, struct shoal_error *error) {
+    struct link_profiles profiles = {.cluster = planning->options.cluster,
+                                     .store = planning->options.store,
+                                     .measure_again = planning->options.measure_again,
+                                     .bytes = largest_cut(planning),
+                                     .say = planning->options.say,
+                                     .context = planning->options.context};
+    const shoal_status status = find_all_links(planning, &profiles, error);
+    planning->measured = planning->measured || profiles.measured;
+    link_profiles_fini(&profiles);
+    return status;
 }
 
 /* ---- the problem ---- */
@@ -330,6 +291,19 @@ static size_t idle_bytes(const struct planning *planning, uint32_t device) {
     return most;
 }
 
+/* What stands for the machine in texts; equal for the devices of one machine, which share its
+ * cores. */
+static const char *host_name(const struct planning *planning, uint32_t device) {
+    if (planning->options.cluster->file == NULL) {
+        return info_text(planning, device, "host");
+    }
+    uint32_t first = 0;
+    while (strcmp(machine_of(planning, first), machine_of(planning, device)) != 0) {
+        first++;
+    }
+    return planning->options.cluster->devices[first].name;
+}
+
 static void fill_devices(struct planning *planning) {
     const uint32_t count = device_count(planning), segments = planning->problem.segment_count;
     for (uint32_t d = 0; d < count; d++) {
@@ -340,24 +314,36 @@ static void fill_devices(struct planning *planning) {
         }
         struct plan_device *device = &planning->devices[d];
         device->name = planning->options.cluster->devices[d].name;
-        device->host = info_text(planning, d, "host");
-        device->threads = (int)info_integer(planning, d, "threads");
+        device->host = host_name(planning, d);
+        device->threads = cluster_threads(planning->options.cluster, d);
         device->host_cores = (int)info_integer(planning, d, "cores");
         device->compute_s = compute;
         device->memory_base =
             idle_bytes(planning, d) +
             (size_t)json_integer_value(json_object_get(planning->profiles[d], "library_bytes"));
-        device->memory_limit = (size_t)info_integer(planning, d, "memory_limit");
-    }
-    int wanted = 0;
-    for (uint32_t d = 0; d < count; d++) {
-        wanted += strcmp(planning->devices[d].host, planning->devices[0].host) == 0
-                      ? planning->devices[d].threads
-                      : 0;
+        device->memory_limit = cluster_memory_limit(planning->options.cluster, d);
     }
     for (uint32_t d = 0; d < count; d++) {
+        int wanted = 0;
+        for (uint32_t e = 0; e < count; e++) {
+            wanted += strcmp(planning->devices[e].host, planning->devices[d].host) == 0
+                          ? planning->devices[e].threads
+                          : 0;
+        }
         planning->devices[d].shares_core = wanted >= planning->devices[d].host_cores;
     }
+}
+
+/* Figure k of a segment: unlike processors pack differently, so the most of all devices'. */
+static size_t most_bytes(const struct planning *planning, uint32_t segment, size_t k) {
+    size_t most = 0;
+    for (uint32_t d = 0; d < device_count(planning); d++) {
+        const json_t *list = json_object_get(planning->profiles[d], "segments");
+        const size_t bytes =
+            (size_t)json_integer_value(json_array_get(json_array_get(list, segment), k));
+        most = bytes > most ? bytes : most;
+    }
+    return most;
 }
 
 /*
@@ -378,13 +364,9 @@ static void fill_memory(struct planning *planning) {
     const size_t in = ends[0] < messages ? ends[0] : messages;
     const size_t out = ends[1] < messages ? ends[1] : messages;
     const size_t least = STAGE_MESSAGES_IN * in + STAGE_MESSAGES_OUT * out;
-    const json_t *list = json_object_get(planning->profiles[0], "segments");
     for (uint32_t s = 0; s < planning->problem.segment_count; s++) {
-        const json_t *entry = json_array_get(list, s);
-        const size_t weights = (size_t)json_integer_value(json_array_get(entry, 1)),
-                     slot = (size_t)json_integer_value(json_array_get(entry, 2)),
-                     scratch = (size_t)json_integer_value(json_array_get(entry, 3)),
-                     extra = (size_t)json_integer_value(json_array_get(entry, 4)),
+        const size_t weights = most_bytes(planning, s, 1), slot = most_bytes(planning, s, 2),
+                     scratch = most_bytes(planning, s, 3), extra = most_bytes(planning, s, 4),
                      loading = extra > least ? extra - least : 0;
         planning->weights_bytes[s] = weights;
         planning->slot_bytes[s] = 0;
@@ -408,7 +390,6 @@ static shoal_status allocate(struct planning *planning, struct shoal_error *erro
         return error_set(error, SHOAL_NO_MEMORY,
                          "no memory for a plan of %u segments on %u devices", segments, count);
     }
-    planning->known_links = json_object(); /* NULL costs time only */
     planning->problem = (struct plan_problem){.segment_count = segments,
                                               .device_count = count,
                                               .devices = planning->devices,
@@ -467,7 +448,6 @@ void planning_destroy(struct planning *planning) {
         json_decref(planning->profiles[i]);
     }
     json_decref(planning->choice);
-    json_decref(planning->known_links);
     graph_destroy(planning->graph);
     mem_free(planning->profiles);
     mem_free(planning->devices);

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #define DEFAULT_WINDOW 2
-#define DEFAULT_MESSAGE_BYTES ((size_t)64 << 20)
 #define DEFAULT_CONTROL_BYTES ((size_t)64 << 10)
 #define DEFAULT_PING_NS (250 * CLOCK_MS)
 #define DEFAULT_LOST_AFTER_NS (3 * CLOCK_SECOND)
@@ -35,7 +34,7 @@ shoal_status core_init(struct core *core, const struct transport_options *option
         .session = options->session,
         .window = options->window > 0 ? options->window : DEFAULT_WINDOW,
         .message_bytes =
-            options->message_bytes > 0 ? options->message_bytes : DEFAULT_MESSAGE_BYTES,
+            options->message_bytes > 0 ? options->message_bytes : TRANSPORT_MESSAGE_BYTES,
         .control_bytes =
             options->control_bytes > 0 ? options->control_bytes : DEFAULT_CONTROL_BYTES,
         .ping_ns = options->ping_ns > 0 ? options->ping_ns : DEFAULT_PING_NS,

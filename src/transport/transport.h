@@ -36,7 +36,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRANSPORT_NAME_BYTES 64 /* device names, terminator included */
+#define TRANSPORT_NAME_BYTES 64                    /* device names, terminator included */
+#define TRANSPORT_MESSAGE_BYTES ((size_t)64 << 20) /* largest data message, unless options say */
 
 /*
  * Sessions. An endpoint of a client (options.session) only dials, and several of them may have one
