@@ -215,6 +215,7 @@ static shoal_status start_devices(struct session *session, struct shoal_error *e
 shoal_status session_open(struct session *session, const char *model, struct shoal_error *error) {
     enum isa isa;
     TRY(check_flags(session, error));
+    TRY(session_read_cluster(session, error));
     if (session->devices == 0) {
         session->devices = 1;
     }

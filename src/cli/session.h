@@ -48,9 +48,11 @@ NODISCARD shoal_status session_place(const struct session *session, struct plan_
                                      struct shoal_error *error);
 void session_close(struct session *session);
 
-/* session_cluster.c: --cluster. bytes: of the largest message that a run sends. */
+/* session_cluster.c: --cluster. Everything that can be wrong before a model is loaded. */
 NODISCARD shoal_status session_check_cluster_flags(const struct session *session,
                                                    struct shoal_error *error);
+NODISCARD shoal_status session_read_cluster(struct session *session, struct shoal_error *error);
+/* bytes: of the largest message that a run sends. */
 NODISCARD shoal_status session_connect(struct session *session, size_t bytes,
                                        struct shoal_error *error);
 

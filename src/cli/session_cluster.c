@@ -73,13 +73,20 @@ shoal_status session_read_key(const char *path, struct zmq_keypair *out,
                : status;
 }
 
-shoal_status session_connect(struct session *session, size_t bytes, struct shoal_error *error) {
+shoal_status session_read_cluster(struct session *session, struct shoal_error *error) {
+    if (session->cluster_path == NULL) {
+        return SHOAL_OK;
+    }
     TRY(cluster_file_read(session->cluster_path, &session->file, error));
     if (session->file->device_count > PLAN_MAX_DEVICES) {
         return error_set(error, SHOAL_UNSUPPORTED,
                          "%s lists %u devices; at most %d can be planned for at once",
                          session->cluster_path, session->file->device_count, PLAN_MAX_DEVICES);
     }
+    return SHOAL_OK;
+}
+
+shoal_status session_connect(struct session *session, size_t bytes, struct shoal_error *error) {
     struct zmq_keypair keys;
     TRY(session_read_key(session->key_path, &keys, error));
     const size_t least = LINK_PROFILE_BYTES + 4096; /* devices measure the way back with these */

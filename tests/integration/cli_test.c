@@ -65,7 +65,7 @@ static void what_is_not_there_is_1_and_named(void **state) {
     expect("run vit-test --input /no/such/photo.jpg", 1, "/no/such/photo.jpg");
     expect("run vit-test --input random:5 --weights /no/such.safetensors", 1,
            "/no/such.safetensors");
-    expect("run vit-test --input random:5 --cluster c.yaml", 1, "--cluster");
+    expect("run vit-test --input random:5 --cluster c.yaml", 1, "the cluster file: c.yaml");
     expect("run vit-test --input random:5 --dtype int8", 1, "f32");
     expect("run vit-test --input random:5 --output /no/such/folder/x.jsonl", 1, "/no/such/folder");
     expect("run model.onnx --input random:5", 1, "ONNX");
