@@ -65,6 +65,7 @@ static shoal_status serve(const struct node_arguments *arguments, struct transpo
                                          .threads = arguments->threads > 0 ? (int)arguments->threads
                                                                            : cpu_usable_cores(),
                                          .memory_limit = arguments->memory,
+                                         .message_bytes = arguments->message_bytes,
                                          .local = arguments->local,
                                          .allow_file = arguments->allow,
                                          .drain_ns = (uint64_t)arguments->drain_s * CLOCK_SECOND,

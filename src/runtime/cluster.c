@@ -148,10 +148,29 @@ static void file_reply(struct cluster *cluster, const char *peer,
 }
 
 /* Devices measure their links to this side, too. */
-static void answer_probe(struct cluster *cluster, const char *peer) {
+static void answer_probe(struct cluster *cluster, struct cluster_device *device) {
     struct shoal_error error;
-    if (link_answer(cluster->transport, peer, &error) != SHOAL_OK) {
-        log_debug("a probe of %s is not answered: %s", peer, error.text);
+    const shoal_status status =
+        link_answer(cluster->transport, device->name, device->owed_number, &error);
+    device->owed = status == SHOAL_BUSY; /* again when it is writable */
+    if (status != SHOAL_OK && status != SHOAL_BUSY) {
+        log_debug("a probe of %s stays unanswered: %s", device->name, error.text);
+    }
+}
+
+static void take_probe(struct cluster *cluster, const char *peer,
+                       const struct wire_header *header) {
+    const uint32_t index = cluster_find(cluster, peer);
+    if (index < cluster->count) {
+        cluster->devices[index].owed_number = header->microbatch;
+        answer_probe(cluster, &cluster->devices[index]);
+    }
+}
+
+static void on_writable(struct cluster *cluster, const char *peer) {
+    const uint32_t index = cluster_find(cluster, peer);
+    if (index < cluster->count && cluster->devices[index].owed) {
+        answer_probe(cluster, &cluster->devices[index]);
     }
 }
 
@@ -163,7 +182,7 @@ static bool take_reply(struct cluster *cluster, struct transport_event *event) {
         return false;
     }
     if (message.header.kind == WIRE_PROBE && link_is_question(&message.header)) {
-        answer_probe(cluster, event->peer);
+        take_probe(cluster, event->peer, &message.header);
     } else if (message.header.kind == WIRE_REPLY) {
         file_reply(cluster, event->peer, &message);
     } else {
@@ -195,6 +214,9 @@ shoal_status cluster_next(struct cluster *cluster, uint64_t deadline_ns,
         if (take_reply(cluster, event)) {
             *event = (struct transport_event){.kind = TRANSPORT_INTERRUPT};
             return SHOAL_OK; /* the caller looks at its devices */
+        }
+        if (event->kind == TRANSPORT_WRITABLE) {
+            on_writable(cluster, event->peer);
         }
         if (event->kind == TRANSPORT_PEER_LOST) {
             const uint32_t index = cluster_find(cluster, event->peer);

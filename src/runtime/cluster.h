@@ -38,6 +38,8 @@ struct cluster_device {
     json_t *request;                 /* that call, asked again at retry_ns if the device was busy */
     uint64_t retry_ns, retry_until_ns; /* retry_ns 0: the answer is awaited */
     json_t *reply;                     /* to the last call */
+    bool owed;                         /* its probe is not answered yet for want of credit */
+    uint64_t owed_number;
     struct local_device *local;
 };
 

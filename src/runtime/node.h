@@ -23,10 +23,11 @@ struct node_options {
     struct transport *transport; /* borrowed */
     int threads;                 /* compute threads */
     size_t memory_limit;         /* bytes of this process; 0 = none */
-    bool shared_process;    /* other devices live in this process: its memory is not this device's
-                               alone */
-    bool local;             /* owner and device are of one machine: weights may be named by path */
-    const char *allow_file; /* for texts; NULL: no allow-list */
+    size_t message_bytes; /* largest data message the transport takes; for texts; 0 = its default */
+    bool shared_process;  /* other devices live in this process: its memory is not this device's
+                             alone */
+    bool local;           /* owner and device are of one machine: weights may be named by path */
+    const char *allow_file;        /* for texts; NULL: no allow-list */
     struct contents *contents;     /* its cache, borrowed; NULL: none */
     uint64_t drain_ns;             /* how long running jobs may go on after node_drain */
     void (*reload)(void *context); /* on node_run's thread after node_reload; NULL allowed */

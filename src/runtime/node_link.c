@@ -108,11 +108,15 @@ shoal_status node_call_link(struct node_call *call, struct shoal_error *error) {
     }
     TRY(check_free(node, share, error));
     TRY(control_integer(call->request, "bytes", 1, 1 << 28, &bytes, error));
-    json_t *device;
-    TRY(node_read_peer(call, peer, &device, error));
-    const shoal_status status = node_dial(node, peer, device, error);
-    json_decref(device);
-    TRY(status);
+    if (json_is_null(json_object_get(call->request, "peer"))) { /* back to the one who asks */
+        (void)snprintf(peer, sizeof peer, "%s", call->peer);
+    } else {
+        json_t *device;
+        TRY(node_read_peer(call, peer, &device, error));
+        const shoal_status status = node_dial(node, peer, device, error);
+        json_decref(device);
+        TRY(status);
+    }
     struct node_link *link = mem_calloc(1, sizeof *link);
     if (link == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a measurement");

@@ -100,13 +100,9 @@ static void declared_links_count_before_measured_ones(void **state) {
 /* The node has more; what the file allows counts. */
 static void the_file_bounds_memory_and_threads(void **state) {
     (void)state;
-    char text[4096], *file = harness_read(nodes_file(&nodes, ""));
-    char *brace = strchr(file, '}');
-    assert_non_null(brace);
-    (void)snprintf(text, sizeof text, "%.*s, memory: 100M}%s", (int)(brace - file), file,
-                   brace + 1);
-    harness_write(harness_path("mine.yaml"), text, strlen(text));
-    free(file);
+    struct nodes bounded = nodes;
+    (void)snprintf(bounded.nodes[0].limits, sizeof bounded.nodes[0].limits, ", memory: 100M");
+    (void)nodes_file(&bounded, "");
     json_t *plan = nodes_json(&nodes, "plan vit-test", 0);
     const json_t *stages =
         json_object_get(json_array_get(json_object_get(plan, "cells"), 0), "stages");

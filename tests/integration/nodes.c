@@ -124,9 +124,10 @@ const char *nodes_file(const struct nodes *nodes, const char *more) {
     char text[4096];
     size_t used = (size_t)snprintf(text, sizeof text, "devices:\n");
     for (size_t i = 0; i < nodes->count; i++) {
-        used += (size_t)snprintf(
-            text + used, sizeof text - used, "  - {name: %s, address: \"%s\", key: \"%s\"}\n",
-            nodes->nodes[i].name, nodes->nodes[i].address, nodes->nodes[i].key);
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "  - {name: %s, address: \"%s\", key: \"%s\"%s}\n",
+                                 nodes->nodes[i].name, nodes->nodes[i].address, nodes->nodes[i].key,
+                                 nodes->nodes[i].limits);
     }
     used += (size_t)snprintf(text + used, sizeof text - used, "%s", more);
     (void)snprintf(path, sizeof path, "%s", harness_path("mine.yaml"));

@@ -11,6 +11,7 @@ struct test_node {
     char name[32];    /* dev-1 ... */
     char key[64];     /* public */
     char address[64]; /* good once it listens */
+    char limits[64];  /* for its line in the file: "" or ", memory: 2G" */
     char allow[512];  /* its allow-list's path */
     struct command command;
     bool runs;
