@@ -7,10 +7,14 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "platform/clock.h"
+#include "platform/cpu.h"
 #include "wire/bytes.h"
 #include "wire/hello.h"
 
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +76,8 @@ struct raw {
 };
 
 /* keys NULL: no CURVE. */
-static void raw_open(struct raw *raw, const struct shared *shared, const struct zmq_keypair *keys,
-                     const char *server_key, const char *routing_id) {
+static void raw_open_at(struct raw *raw, const char *address, const struct zmq_keypair *keys,
+                        const char *server_key, const char *routing_id) {
     raw->context = zmq_ctx_new();
     raw->socket = zmq_socket(raw->context, ZMQ_DEALER);
     const int linger = 200;
@@ -86,7 +90,12 @@ static void raw_open(struct raw *raw, const struct shared *shared, const struct 
         (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_PUBLICKEY, keys->public_key, ZMQ_KEY_TEXT);
         (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_SECRETKEY, keys->secret_key, ZMQ_KEY_TEXT);
     }
-    assert_int_equal(zmq_connect(raw->socket, shared->address[0]), 0);
+    assert_int_equal(zmq_connect(raw->socket, address), 0);
+}
+
+static void raw_open(struct raw *raw, const struct shared *shared, const struct zmq_keypair *keys,
+                     const char *server_key, const char *routing_id) {
+    raw_open_at(raw, shared->address[0], keys, server_key, routing_id);
 }
 
 static void raw_close(struct raw *raw) {
@@ -133,9 +142,8 @@ static void make_hello(uint8_t span[WIRE_HELLO_MESSAGE_BYTES], const char *name)
 }
 
 /* An authenticated client that has said HELLO properly. */
-static void raw_open_up(struct raw *raw, struct siege *siege, int index) {
-    raw_open(raw, siege->shared, &siege->shared->keys[index], siege->shared->keys[0].public_key,
-             NULL);
+static void raw_open_up_at(struct raw *raw, struct siege *siege, int index, const char *address) {
+    raw_open_at(raw, address, &siege->shared->keys[index], siege->shared->keys[0].public_key, NULL);
     uint8_t span[1024];
     make_hello(span, device_name(index));
     raw_send(raw, span, WIRE_HELLO_MESSAGE_BYTES, 0);
@@ -143,6 +151,10 @@ static void raw_open_up(struct raw *raw, struct siege *siege, int index) {
     raw_expect(raw, WIRE_HELLO, &message, span);
     const struct transport_event event = expect_event(siege->victim, WANT_ALL, TRANSPORT_PEER_UP);
     assert_string_equal(event.peer, device_name(index));
+}
+
+static void raw_open_up(struct raw *raw, struct siege *siege, int index) {
+    raw_open_up_at(raw, siege, index, siege->shared->address[0]);
 }
 
 /* ---- strangers ---- */
@@ -268,6 +280,97 @@ static void test_a_flood_of_garbage_disturbs_nobody(void **state) {
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
     await_refused(&siege, 250); /* a few may have closed before they were accepted */
+    siege_close(&siege);
+}
+
+/* ---- a flood that does not stop ---- */
+
+#define FLOOD_SOCKETS 200
+
+struct flood_forever {
+    const char *address;
+    atomic_bool stop;
+    pthread_t thread;
+};
+
+/* Calls as fast as it can with 200 sockets that do not block: a third is silent, a third sends
+ * garbage, a third begins a handshake with a huge frame; each stays as long as it may. */
+static void *run_flood_forever(void *argument) {
+    struct flood_forever *flood_of = argument;
+    static uint8_t start[3][64 + 4096];
+    memset(start, 0x5A, sizeof start);
+    memset(start[2], 0, 64);
+    memcpy(start[2], "\xFF\0\0\0\0\0\0\0\1\x7F\3\1CURVE", 17);
+    memcpy(start[2] + 64, "\6\0\0\0\0\0\7\0\0", 9); /* a command of 458752 bytes */
+    int port = 0;
+    assert_int_equal(sscanf(flood_of->address, "tcp://127.0.0.1:%d", &port), 1);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct pollfd items[FLOOD_SOCKETS];
+    for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
+        items[i] = (struct pollfd){.fd = -1};
+    }
+    while (!atomic_load(&flood_of->stop)) {
+        for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
+            if (items[i].fd < 0) {
+                items[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+                items[i].events = POLLOUT | POLLIN;
+                items[i].revents = 0;
+                (void)connect(items[i].fd, (const struct sockaddr *)&to, sizeof to);
+            }
+        }
+        (void)poll(items, FLOOD_SOCKETS, 10);
+        for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
+            uint8_t told[256];
+            if ((items[i].revents & (POLLERR | POLLHUP)) != 0 ||
+                ((items[i].revents & POLLIN) != 0 &&
+                 recv(items[i].fd, told, sizeof told, 0) <= 0)) {
+                (void)close(items[i].fd);
+                items[i].fd = -1;
+            } else if ((items[i].revents & POLLOUT) != 0) {
+                items[i].events = POLLIN;
+                (void)send(items[i].fd, start[i % 3], i % 3 == 0 ? 0 : sizeof start[0],
+                           MSG_NOSIGNAL);
+            }
+        }
+    }
+    for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
+        if (items[i].fd >= 0) {
+            (void)close(items[i].fd);
+        }
+    }
+    return NULL;
+}
+
+static void test_friends_get_in_during_a_flood(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    for (int i = 0; i < 20; i++) {
+        exchange(&siege);
+    }
+    const size_t memory = memory_resident_bytes();
+    struct flood_forever flood_of = {.address = siege.shared->address[0]};
+    atomic_init(&flood_of.stop, false);
+    assert_int_equal(pthread_create(&flood_of.thread, NULL, run_flood_forever, &flood_of), 0);
+    await_refused(&siege, 300); /* the door has closed, and opened again */
+    for (int i = 0; i < 100; i++) {
+        exchange(&siege);
+    }
+    (void)cluster_add(&siege.cluster, 2, NULL);
+    cluster_join(&siege.cluster, 2, 0); /* a friend that comes now */
+    send_data(siege.cluster.devices[2], 0, 1, 300000);
+    expect_message(siege.victim, WANT_ALL, 2, 1);
+#ifndef __SANITIZE_ADDRESS__
+    const size_t after = memory_resident_bytes();
+    assert_true(after < memory + ((size_t)20 << 20));
+#else
+    (void)memory;
+#endif
+    atomic_store(&flood_of.stop, true);
+    assert_int_equal(pthread_join(flood_of.thread, NULL), 0);
+    (void)cluster_add(&siege.cluster, 3, NULL);
+    cluster_join(&siege.cluster, 3, 0); /* and one after it */
     siege_close(&siege);
 }
 
@@ -430,6 +533,13 @@ static void break_by_forged_credit(struct raw *raw) {
                      SHOAL_OK);
     raw_send(raw, big, used, 0);
 }
+static void break_by_empty_credit(struct raw *raw) {
+    const struct wire_header header = {.kind = WIRE_CREDIT};
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, NULL, NULL, big, sizeof big, NULL, &used, NULL),
+                     SHOAL_OK);
+    raw_send(raw, big, used, 0);
+}
 static void break_by_exceeding_credit(struct raw *raw) {
     for (int i = 0; i < 3; i++) { /* the window is 2, and nobody frees */
         raw_send(raw, big, data_message(big, sizeof big, 100), 0);
@@ -484,6 +594,7 @@ static void test_devices_that_break_the_protocol_are_lost(void **state) {
         {break_by_an_empty_message, "message:"},
         {break_by_second_hello, "second HELLO"},
         {break_by_forged_credit, "more credit than was used"},
+        {break_by_empty_credit, "credit of nothing"},
         {break_by_exceeding_credit, "beyond its credit"},
         {break_by_a_large_control_message, "size limit"},
         {break_by_a_huge_total, "fragment"},
@@ -518,6 +629,92 @@ static void test_devices_that_break_the_protocol_are_lost(void **state) {
     siege_close(&siege);
 }
 
+static void test_signs_of_life_at_full_speed(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct raw raw;
+    raw_open_up(&raw, &siege, 2);
+    const struct wire_header header = {.kind = WIRE_PING, .step = 1};
+    uint8_t span[WIRE_HEADER_BYTES];
+    size_t used = 0;
+    assert_int_equal(wire_encode(&header, NULL, NULL, span, sizeof span, NULL, &used, NULL),
+                     SHOAL_OK);
+    const uint64_t before = refused(siege.victim);
+    const uint64_t deadline = platform_now_ns() + PATIENCE;
+    while (refused(siege.victim) == before) { /* never reads, never pauses */
+        (void)zmq_send(raw.socket, span, used, ZMQ_DONTWAIT);
+        assert_true(platform_now_ns() < deadline);
+    }
+    const struct transport_event event =
+        expect_event(siege.victim, TRANSPORT_WANT_CONTROL, TRANSPORT_PEER_LOST);
+    assert_int_equal(event.reason, TRANSPORT_LOST_BREACH);
+    assert_non_null(strstr(event.text, "signs of life"));
+    const int none = 0;
+    (void)zmq_setsockopt(raw.socket, ZMQ_LINGER, &none, sizeof none);
+    raw_close(&raw);
+    siege_close(&siege);
+}
+
+/* Frames of one message that does not end: 64 MB of them, of which the relay passes 4 MB/s. (A
+ * libzmq client keeps a message back until its last frame; the victim cannot know that there is
+ * one.) */
+static void send_endless(struct raw *raw, size_t bytes) {
+    for (size_t sent = 0; sent < bytes; sent += sizeof big) {
+        raw_send(raw, big, sizeof big, ZMQ_SNDMORE);
+    }
+    raw_send(raw, big, 1, 0);
+}
+
+static void test_a_message_without_an_end(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct relay relay = {.to = siege.shared->address[0], .bytes_per_second = 4000000};
+    relay_start(&relay);
+    struct raw raw;
+    raw_open_up_at(&raw, &siege, 2, relay.address);
+    send_endless(&raw, (size_t)64 << 20);
+    for (;;) { /* meanwhile the friend is served */
+        struct transport_event event = {.text = ""};
+        send_data(siege.friend, 0, siege.number, 10000);
+        expect_message(siege.victim, TRANSPORT_WANT_DATA, 1, siege.number);
+        siege.number++;
+        if (siege.victim->ops->next(siege.victim, WANT_ALL, platform_now_ns() + 5 * CLOCK_MS,
+                                    &event, NULL) == SHOAL_OK) {
+            assert_int_equal(event.kind, TRANSPORT_PEER_LOST);
+            assert_string_equal(event.peer, "device-2");
+            assert_int_equal(event.reason, TRANSPORT_LOST_BREACH);
+            assert_string_equal(event.text, "broke the protocol: a message without an end");
+            break;
+        }
+    }
+    const int none = 0;
+    (void)zmq_setsockopt(raw.socket, ZMQ_LINGER, &none, sizeof none);
+    raw_close(&raw);
+    relay_stop(&relay);
+    siege_close(&siege);
+}
+
+static void test_a_first_message_without_an_end(void **state) {
+    (void)state;
+    struct siege siege;
+    siege_open(&siege);
+    struct relay relay = {.to = siege.shared->address[0], .bytes_per_second = 4000000};
+    relay_start(&relay);
+    struct raw raw;
+    raw_open_at(&raw, relay.address, &siege.shared->keys[2], siege.shared->keys[0].public_key,
+                NULL);
+    send_endless(&raw, (size_t)64 << 20); /* its key is known, but it has not said HELLO */
+    await_refused(&siege, 1);
+    exchange(&siege);
+    const int none = 0;
+    (void)zmq_setsockopt(raw.socket, ZMQ_LINGER, &none, sizeof none);
+    raw_close(&raw);
+    relay_stop(&relay);
+    siege_close(&siege);
+}
+
 static void test_a_device_started_again_replaces_itself(void **state) {
     (void)state;
     struct siege siege;
@@ -547,12 +744,16 @@ int main(void) {
         cmocka_unit_test(test_libzmq_client_without_curve),
         cmocka_unit_test(test_raw_tcp_garbage),
         cmocka_unit_test(test_a_flood_of_garbage_disturbs_nobody),
+        cmocka_unit_test(test_friends_get_in_during_a_flood),
         cmocka_unit_test(test_replayed_bytes_are_refused),
         cmocka_unit_test(test_name_comes_from_authentication),
         cmocka_unit_test(test_hello_of_another_version_names_both),
         cmocka_unit_test(test_dialling_a_device_of_another_version_names_both),
         cmocka_unit_test(test_no_message_before_hello),
         cmocka_unit_test(test_devices_that_break_the_protocol_are_lost),
+        cmocka_unit_test(test_signs_of_life_at_full_speed),
+        cmocka_unit_test(test_a_message_without_an_end),
+        cmocka_unit_test(test_a_first_message_without_an_end),
         cmocka_unit_test(test_a_device_started_again_replaces_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

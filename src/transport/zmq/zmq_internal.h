@@ -82,19 +82,20 @@ struct link { /* one connection */
     void *socket, *monitor;
     uint64_t redial_ns; /* 0: no dial is due */
     uint64_t redial_pause_ns;
-    struct resolution *resolution; /* NULL: the address is numeric */
-    const char *target;            /* what is dialled now */
-    unsigned attempts;             /* so far */
-    uint64_t attempt_until_ns;     /* when libzmq gives this one up */
-    bool reached;                  /* this attempt: somebody accepted the connection */
-    bool denied;                   /* the last one: nobody listens, or no route */
-    unsigned broken;               /* handshakes that the other side broke off */
+    struct resolution *resolution;         /* NULL: the address is numeric */
+    const char *target;                    /* what is dialled now */
+    unsigned attempts;                     /* so far */
+    uint64_t attempt_ns, attempt_until_ns; /* began; when libzmq gives it up */
+    bool reached;                          /* this attempt: somebody accepted the connection */
+    bool denied;                           /* the last one: nobody listens, or no route */
+    unsigned broken;                       /* handshakes that the other side broke off at once */
+    bool timed_out;                        /* the last one it broke off after a while */
     /* Accepted: */
     uint8_t id[255];
     size_t id_bytes;
-    int fd; /* libzmq's; -1 unknown. Only compared and shut down, see zmq_io.c */
+    int fd; /* libzmq's, also of a dialled one; -1 unknown. Only compared, asked and shut down */
     dev_t device;
-    ino_t inode;
+    ino_t inode;        /* 0: it was gone already */
     uint32_t suspicion; /* checks left whether fd is closed */
     bool close_seen;    /* the monitor told of it */
     /* The peer's HELLO: */
@@ -121,6 +122,31 @@ struct link { /* one connection */
     /* Receiving: */
     struct message *assembling;
     size_t assembled;
+    uint64_t handed; /* messages from libzmq, to be compared with the bytes: zmq_watch.c */
+    uint64_t watched_handed, watched_bytes, watch_ns;
+    bool suspect;
+    uint64_t chatter_ns; /* signs of life since then */
+    unsigned chatter;
+};
+
+#define CALLERS_MAX 32
+
+struct caller { /* who has been accepted and has not said HELLO; perhaps a stranger */
+    int fd;
+    dev_t device;
+    ino_t inode; /* 0: unknown */
+    uint64_t since_ns;
+    bool cut; /* shut down already */
+};
+
+struct door {     /* zmq_door.c */
+    int listener; /* -1: none that can be closed for a moment */
+    bool open, blind;
+    uint64_t closings;
+    double tokens; /* calls that may come to nothing now */
+    uint64_t refilled_ns, look_ns;
+    struct caller callers[CALLERS_MAX];
+    size_t count;
 };
 
 struct allow_list {
@@ -138,6 +164,12 @@ enum refusal {
     REFUSED_CREDIT,
     REFUSED_NOT_ALLOWED,
     REFUSED_BUSY,
+    REFUSED_KINDS,
+};
+
+struct refused {        /* of one kind */
+    uint64_t logged_ns; /* 0: never */
+    uint64_t since;     /* how many were not logged */
 };
 
 struct endpoint {
@@ -164,11 +196,15 @@ struct endpoint {
     size_t admitted;        /* authenticated, HELLO not yet seen */
     size_t expected_closes; /* sockets that will close, of connections accounted for */
     uint64_t stop_by_ns;    /* 0: not stopping */
-    unsigned logged;        /* refusals that have been logged, a bit each */
+    struct refused refusals[REFUSED_KINDS];
+    struct door door;
     zmq_pollitem_t *items;
     struct link **item_links;
     size_t item_capacity;
-    int closed_fds[64]; /* of accepted connections, as the monitor told */
+    struct closed {
+        int fd;
+        bool cut; /* by the door */
+    } closed[64]; /* accepted connections, as the monitor told */
     size_t closed_count;
     /* libzmq's threads, for stats: */
     int thread_prefix;
@@ -193,6 +229,19 @@ void resolve_drop(struct resolution *resolution);
 const char *resolve_failure(const struct resolution *resolution);
 bool resolve_has_route(const char *address); /* numeric */
 
+/* zmq_door.c: who calls at the listening socket, until he is known. */
+void door_init(struct door *door, uint64_t now);
+void door_listens(struct door *door, int fd);
+void door_call(struct door *door, int fd, uint64_t now); /* accepted */
+void door_known(struct door *door, int fd);              /* its first message has come */
+bool door_gone(struct door *door, int fd); /* closed; true: the door had shut it down */
+void door_turn(struct door *door, uint64_t now);
+uint64_t door_timer(const struct door *door, uint64_t now);
+
+/* zmq_watch.c */
+bool watch_received(int fd, uint64_t *bytes); /* by libzmq; false: cannot be told */
+bool watch_is_endless(struct link *link, uint64_t now);
+
 /* zmq_cpu.c: libzmq's own threads. */
 int cpu_next_prefix(void);
 size_t cpu_find_threads(int prefix, pid_t *out, size_t capacity);
@@ -201,7 +250,7 @@ double cpu_of_thread(pid_t tid);
 /* zmq_io.c */
 void *io_main(void *endpoint);
 void io_notify(struct endpoint *e); /* any thread */
-/* Counts a refusal; logs the first of each kind. */
+/* Counts a refusal; logs one of each kind now and then. */
 void io_refuse(struct endpoint *e, enum refusal why, const char *who, const char *text);
 void io_mark_ready(struct endpoint *e, struct link *link); /* [lock]; io_notify afterwards */
 
@@ -223,6 +272,7 @@ void link_end_with_bye(struct link *link, enum transport_lost reason, const char
 void link_kill(struct link *link);     /* sockets too; becomes LINK_DEAD */
 void link_shutdown(struct link *link); /* an accepted connection's TCP socket */
 bool link_fd_is_open(const struct link *link);
+void link_remember_fd(struct link *link, int fd);
 void link_leave(struct link *link, uint64_t now);
 void link_pump(struct link *link, uint64_t now);
 void link_ping(struct link *link, uint64_t now);

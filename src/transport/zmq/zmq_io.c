@@ -20,6 +20,9 @@
 #define STALL_NS (500 * CLOCK_MS) /* this thread itself did not run: peers get as much longer */
 #define MAX_BROKEN 3
 #define BROKEN_PAUSE_NS (100 * CLOCK_MS)
+#define SLOW_BREAK_NS \
+    CLOCK_SECOND /* who breaks off so late has lost patience: busy, or we are slow */
+#define LOG_AGAIN_NS (600 * CLOCK_SECOND)
 #define ROUTER_BATCH 256
 #define DEALER_BATCH 64
 #define ZAP_BATCH 64
@@ -47,12 +50,17 @@ void io_refuse(struct endpoint *e, enum refusal why, const char *who, const char
     if (why == REFUSED_KEY) {
         e->expected_closes++;
     }
-    const unsigned bit = 1u << why;
-    if ((e->logged & bit) == 0) {
-        e->logged |= bit;
-        log_warn("refused %s: %s (further ones of this kind are only counted)", who, text);
+    struct refused *kind = &e->refusals[why];
+    const uint64_t now = platform_now_ns();
+    if (kind->logged_ns == 0) {
+        kind->logged_ns = now;
+        log_warn("refused %s: %s (further ones of this kind are counted)", who, text);
+    } else if (now - kind->logged_ns > LOG_AGAIN_NS) {
+        log_warn("refused %s: %s (and %llu of this kind before)", who, text,
+                 (unsigned long long)kind->since);
+        *kind = (struct refused){.logged_ns = now};
     } else {
-        log_debug("refused %s: %s", who, text);
+        kind->since++;
     }
 }
 
@@ -134,13 +142,18 @@ static bool monitor_read(void *monitor, uint16_t *event, uint32_t *value) {
     return true;
 }
 
-static void read_router_monitor(struct endpoint *e) {
+static void read_router_monitor(struct endpoint *e, uint64_t now) {
     uint16_t event;
     uint32_t value;
-    const size_t room = sizeof e->closed_fds / sizeof e->closed_fds[0];
+    const size_t room = sizeof e->closed / sizeof e->closed[0];
     while (e->closed_count < room && monitor_read(e->router_monitor, &event, &value)) {
-        if (event == ZMQ_EVENT_DISCONNECTED) {
-            e->closed_fds[e->closed_count++] = (int)value;
+        if (event == ZMQ_EVENT_LISTENING) {
+            door_listens(&e->door, (int)value);
+        } else if (event == ZMQ_EVENT_ACCEPTED) {
+            door_call(&e->door, (int)value, now);
+        } else if (event == ZMQ_EVENT_DISCONNECTED) {
+            const bool cut = door_gone(&e->door, (int)value);
+            e->closed[e->closed_count++] = (struct closed){.fd = (int)value, .cut = cut};
         }
     }
 }
@@ -150,13 +163,16 @@ static void apply_closed(struct endpoint *e) {
     for (size_t i = 0; i < e->closed_count; i++) {
         bool known = false;
         for (struct link *link = e->links; link != NULL; link = link->next) {
-            if (!link->dialled && link->state != LINK_DEAD && link->fd == e->closed_fds[i]) {
+            if (!link->dialled && link->state != LINK_DEAD && link->fd == e->closed[i].fd) {
                 known = true;
                 link->close_seen = true;
                 link->suspicion = SUSPICION_LOOKS; /* libzmq tells before it closes */
             }
         }
-        if (!known && e->expected_closes > 0) {
+        if (!known && e->closed[i].cut) {
+            io_refuse(e, REFUSED_HANDSHAKE, "a stranger",
+                      "it called and neither came in nor went away");
+        } else if (!known && e->expected_closes > 0) {
             e->expected_closes--;
         } else if (!known && e->admitted > 0) {
             e->admitted--; /* a device that went before it said HELLO, as crossing dials do */
@@ -166,6 +182,9 @@ static void apply_closed(struct endpoint *e) {
         }
     }
     e->closed_count = 0;
+    if (e->door.count == 0) {
+        e->admitted = 0; /* nobody is between the handshake and HELLO */
+    }
 }
 
 /* The descriptor number may belong to a new connection by now: only the socket's inode tells. */
@@ -184,7 +203,9 @@ static void look_at_suspects(struct endpoint *e) {
 /* The other side broke the handshake off, as it does when it cannot read what was encrypted for
  * another key. A listener that is busy or restarts does so too, therefore not at the first time. */
 static void on_broken_handshake(struct link *link, uint64_t now) {
-    if (++link->broken < MAX_BROKEN) {
+    link->timed_out = now > link->attempt_ns + SLOW_BREAK_NS;
+    link->broken += !link->timed_out;
+    if (link->broken < MAX_BROKEN) {
         link->redial_ns = now + BROKEN_PAUSE_NS;
     } else {
         link_give_up(link);
@@ -198,6 +219,7 @@ static void on_dial_event(struct link *link, uint16_t event, uint32_t value, uin
     switch (event) {
     case ZMQ_EVENT_CONNECTED:
         link->reached = true;
+        link_remember_fd(link, (int)value);
         break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         if (value == 300) { /* "later" */
@@ -250,6 +272,12 @@ static uint64_t ping_interval(const struct endpoint *e) {
 static void run_timers(struct link *link, uint64_t now) {
     const struct endpoint *e = link->endpoint;
     char text[CORE_TEXT];
+    if ((link->state == LINK_UP || link->state == LINK_LEAVING || link->state == LINK_CLOSING) &&
+        watch_is_endless(link, now)) {
+        io_refuse(link->endpoint, REFUSED_MALFORMED, link->name, "a message without an end");
+        link_end(link, TRANSPORT_LOST_BREACH, "broke the protocol: a message without an end");
+        return;
+    }
     switch (link->state) {
     case LINK_DIALLING:
         if (now >= link->deadline_ns) {
@@ -318,6 +346,9 @@ static uint64_t link_timer(const struct link *link, uint64_t now) {
     if (link->stalled && now + RETRY_NS < at) {
         at = now + RETRY_NS;
     }
+    if (link->suspect && link->watch_ns < at) {
+        at = link->watch_ns;
+    }
     if (link->suspicion > 0 && now + SUSPICION_NS < at) {
         at = now + SUSPICION_NS;
     }
@@ -328,6 +359,8 @@ static uint64_t link_timer(const struct link *link, uint64_t now) {
 
 static long poll_timeout(const struct endpoint *e, uint64_t now) {
     uint64_t at = e->stop_by_ns != 0 ? e->stop_by_ns : CLOCK_NEVER;
+    const uint64_t door = door_timer(&e->door, now);
+    at = door < at ? door : at;
     for (const struct link *link = e->links; link != NULL; link = link->next) {
         const uint64_t timer = link_timer(link, now);
         at = timer < at ? timer : at;
@@ -394,7 +427,7 @@ static void read_sockets(struct endpoint *e, uint64_t now) {
     while (turns < ZAP_BATCH && auth_serve(e)) {
         turns++;
     }
-    read_router_monitor(e);
+    read_router_monitor(e, now);
     turns = 0;
     while (turns < ROUTER_BATCH && receive_router(e, now)) {
         turns++;
@@ -450,6 +483,7 @@ static bool io_turn(struct endpoint *e, uint64_t *last_ns) {
     atomic_store(&e->notified, false);
     take_commands(e, now);
     read_sockets(e, now);
+    door_turn(&e->door, now);
     for (struct link *link = e->links; link != NULL; link = link->next) {
         if (link->pump || link->stalled ||
             (link->sending != NULL && atomic_load(&link->underway) <= FRAGMENTS_LOW)) {

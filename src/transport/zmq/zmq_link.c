@@ -14,7 +14,7 @@
 
 #define FIRST_PAUSE_NS (20 * CLOCK_MS)
 #define LONGEST_PAUSE_NS (500 * CLOCK_MS)
-#define SHORT_TIMEOUT_MS UINT64_C(250) /* of the first attempt to connect; doubled up to 2 s */
+#define SHORT_TIMEOUT_MS UINT64_C(250) /* of the first attempt to connect; doubled up to 1 s */
 
 enum sent {
     SENT,
@@ -312,7 +312,7 @@ static bool set_int(void *socket, int option, int value) {
  */
 static int connect_timeout_ms(const struct link *link) {
     const uint64_t whole_ms = link->endpoint->core.lost_after_ns / CLOCK_MS;
-    uint64_t ms = SHORT_TIMEOUT_MS << (link->attempts < 3 ? link->attempts : 3);
+    uint64_t ms = SHORT_TIMEOUT_MS << (link->attempts < 2 ? link->attempts : 2);
     ms = ms < whole_ms ? ms : whole_ms;
     return ms > 0 ? (int)ms : 1;
 }
@@ -403,7 +403,7 @@ void link_give_up(struct link *link) {
         reason = TRANSPORT_LOST_WRONG_KEY;
         (void)snprintf(text, sizeof text,
                        "broke the handshake off: %.50s has another key than we were told", at);
-    } else if (link->reached) {
+    } else if (link->reached || link->timed_out) {
         reason = TRANSPORT_LOST_MUTE;
         (void)snprintf(text, sizeof text,
                        "%.60s accepts connections but did not answer within %.1f s", at, seconds);
@@ -426,6 +426,7 @@ void link_dial(struct link *link, uint64_t now) {
         link->redial_ns = 0;
         return;
     }
+    link->attempt_ns = now;
     link->attempt_until_ns = now + (uint64_t)connect_timeout_ms(link) * CLOCK_MS;
     link->redial_ns = now + link->redial_pause_ns; /* should this attempt fail */
     link->redial_pause_ns =
@@ -453,6 +454,14 @@ void link_wait(struct link *link) {
 
 /* ---- the end ---- */
 
+void link_remember_fd(struct link *link, int fd) {
+    struct stat status;
+    link->fd = fd;
+    const bool there = fd >= 0 && fstat(fd, &status) == 0;
+    link->device = there ? status.st_dev : 0;
+    link->inode = there ? status.st_ino : 0;
+}
+
 bool link_fd_is_open(const struct link *link) {
     struct stat status;
     return link->fd >= 0 && fstat(link->fd, &status) == 0 && status.st_dev == link->device &&
@@ -467,7 +476,7 @@ void link_shutdown(struct link *link) {
     if (!link->dialled && link_fd_is_open(link)) {
         (void)shutdown(link->fd, SHUT_RDWR);
     }
-    if (link->fd >= 0 && !link->close_seen) {
+    if (!link->dialled && link->fd >= 0 && !link->close_seen) {
         link->endpoint->expected_closes++;
     }
     link->fd = -1;

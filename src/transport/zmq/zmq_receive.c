@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_PARTS 2 /* a tag and a fragment */
+#define MAX_CHATTER 1000 /* PING and PONG in a second; four are usual */
+#define MAX_PARTS 2      /* a tag and a fragment */
 
 struct arrival { /* one libzmq message without its envelope */
     zmq_msg_t parts[MAX_PARTS];
@@ -191,6 +192,10 @@ static void on_bye(struct link *link, const struct wire_message *message) {
 
 static void on_credit(struct link *link, const struct wire_message *message) {
     struct endpoint *e = link->endpoint;
+    if (message->header.microbatch == 0 && message->header.step == 0) {
+        violate(link, REFUSED_CREDIT, "credit of nothing");
+        return;
+    }
     (void)pthread_mutex_lock(&e->mutex);
     const bool sound =
         link->peer == NULL || link->peer->state != CORE_UP ||
@@ -222,7 +227,23 @@ static void out_of_memory(struct link *link, size_t size) {
                       "out of memory");
 }
 
+/* Signs of life need no credit, and so could be sent for ever at full speed. */
+static bool chatters(struct link *link, enum wire_kind kind, uint64_t now) {
+    if (kind != WIRE_PING && kind != WIRE_PONG) {
+        return false;
+    }
+    if (now > link->chatter_ns + CLOCK_SECOND) {
+        link->chatter_ns = now;
+        link->chatter = 0;
+    }
+    return ++link->chatter > MAX_CHATTER;
+}
+
 static void on_own_kind(struct link *link, const struct wire_message *message, uint64_t now) {
+    if (chatters(link, message->header.kind, now)) {
+        violate(link, REFUSED_ORDER, "signs of life without a pause");
+        return;
+    }
     switch (message->header.kind) {
     case WIRE_PING:
         link_pong(link, message->header.step, now);
@@ -347,9 +368,11 @@ static void on_fragment(struct link *link, const uint8_t *tag, size_t tag_bytes,
 
 static void on_arrival(struct link *link, struct arrival *arrival, uint64_t now) {
     if (link->state == LINK_CLOSING || link->state == LINK_DEAD || link->state == LINK_WAITING) {
+        link->handed++;
         return; /* dropped: the connection has been given up */
     }
     link->heard_ns = now;
+    link->handed++;
     const uint64_t start = platform_now_ns();
     zmq_msg_t *first = &arrival->parts[0], *second = &arrival->parts[1];
     if (arrival->count == 1) {
@@ -421,17 +444,6 @@ static struct link *find_link(struct endpoint *e, const void *id, size_t id_byte
     return NULL;
 }
 
-static void remember_socket(struct link *link, zmq_msg_t *part) {
-    struct stat status;
-    link->fd = zmq_msg_get(part, ZMQ_SRCFD);
-    if (link->fd < 0 || fstat(link->fd, &status) != 0) {
-        link->fd = -1;
-        return;
-    }
-    link->device = status.st_dev;
-    link->inode = status.st_ino;
-}
-
 /* The first message of a connection: HELLO, or it is turned away. */
 static void on_first(struct endpoint *e, const void *id, size_t id_bytes, const char *user,
                      struct arrival *arrival, uint64_t now) {
@@ -443,7 +455,9 @@ static void on_first(struct endpoint *e, const void *id, size_t id_bytes, const 
     e->admitted -= e->admitted > 0 ? 1 : 0;
     memcpy(link->id, id, id_bytes);
     link->id_bytes = id_bytes;
-    remember_socket(link, &arrival->parts[0]);
+    link_remember_fd(link, zmq_msg_get(&arrival->parts[0], ZMQ_SRCFD));
+    link->handed = 1;
+    door_known(&e->door, link->fd);
     link->next = e->links;
     e->links = link;
     (void)pthread_mutex_lock(&e->mutex);

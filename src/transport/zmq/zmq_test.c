@@ -33,8 +33,8 @@ static void test_create_errors_of_its_own(void **state) {
     memcpy(bad.keys.public_key, shared->keys[1].public_key, ZMQ_KEY_TEXT); /* does not fit */
     assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_INVALID);
     struct zmq_allowed list[3];
-    static const char *const words[] = {"no name", "no z85", "twice", "one key"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const words[] = {"no name", "no z85", "twice", "no '#'", "one key"};
+    for (int i = 0; i < 5; i++) {
         memcpy(list, shared->allowed, sizeof list);
         if (i == 0) {
             list[1].name[0] = '\0';
@@ -42,6 +42,8 @@ static void test_create_errors_of_its_own(void **state) {
             list[1].public_key[39] = '\0';
         } else if (i == 2) {
             memcpy(list[1].name, list[0].name, sizeof list[1].name);
+        } else if (i == 3) {
+            list[1].name[1] = '#';
         } else {
             memcpy(list[1].public_key, list[0].public_key, ZMQ_KEY_TEXT);
         }
@@ -54,6 +56,11 @@ static void test_create_errors_of_its_own(void **state) {
     bad.listen = "tcp://256.1.1.1:0";
     assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_IO);
     assert_null(t);
+    bad = options;
+    bad.base.session = true;
+    bad.listen = "tcp://127.0.0.1:0";
+    assert_int_equal(zmq_transport_create(&bad, &t, &error), SHOAL_INVALID);
+    assert_non_null(strstr(error.text, "session"));
     options.listen = "tcp://127.0.0.1:0";
     assert_int_equal(zmq_transport_create(&options, &t, &error), SHOAL_OK);
     assert_non_null(strstr(t->ops->address(t), "tcp://127.0.0.1:"));

@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #define FIRST_ITEMS 32
-#define MAX_SOCKETS 4096 /* three per dialled peer */
+#define HANDSHAKE_MS 2000 /* strangers are patient; three round trips of a slow link are less */
+#define BACKLOG 64        /* calls that the kernel keeps for libzmq, and more than it should need */
+#define MAX_SOCKETS 4096  /* three per dialled peer */
 
 static struct endpoint *endpoint_of(const struct transport *t) {
     return (struct endpoint *)(uintptr_t)t;
@@ -335,12 +337,11 @@ static shoal_status zmq_error(struct shoal_error *error, const char *what) {
 
 static bool prepare_router(const struct endpoint *e, const char *listen) {
     const int64_t frame_limit = (int64_t)(FRAGMENT_BYTES + CURVE_OVERHEAD);
-    uint64_t handshake_ms = e->core.lost_after_ns / CLOCK_MS;
-    handshake_ms = handshake_ms < 1000 ? 1000 : handshake_ms > 10000 ? 10000 : handshake_ms;
     return set_int(e->router, ZMQ_LINGER, 0) && set_int(e->router, ZMQ_ROUTER_MANDATORY, 1) &&
            set_int(e->router, ZMQ_SNDBUF, SEND_BUFFER_BYTES) &&
            set_int(e->router, ZMQ_SNDHWM, 1024) && set_int(e->router, ZMQ_RCVHWM, 64) &&
-           set_int(e->router, ZMQ_HANDSHAKE_IVL, (int)handshake_ms) &&
+           set_int(e->router, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS) &&
+           set_int(e->router, ZMQ_BACKLOG, BACKLOG) &&
            set_int(e->router, ZMQ_IPV6, strchr(listen, '[') != NULL) &&
            zmq_setsockopt(e->router, ZMQ_MAXMSGSIZE, &frame_limit, sizeof frame_limit) == 0 &&
            set_int(e->router, ZMQ_CURVE_SERVER, 1) &&
@@ -355,7 +356,9 @@ static shoal_status listen_at(struct endpoint *e, const char *listen, struct sho
     }
     e->router_monitor = zmq_socket(e->context, ZMQ_PAIR);
     if (e->router_monitor == NULL ||
-        zmq_socket_monitor(e->router, "inproc://shoal.monitor.router", ZMQ_EVENT_DISCONNECTED) !=
+        !set_int(e->router_monitor, ZMQ_RCVHWM, 0) || /* libzmq would wait for us to read */
+        zmq_socket_monitor(e->router, "inproc://shoal.monitor.router",
+                           ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) !=
             0 ||
         zmq_connect(e->router_monitor, "inproc://shoal.monitor.router") != 0) {
         return zmq_error(error, "watching the listening socket");
@@ -437,6 +440,7 @@ static shoal_status build(struct endpoint *e, const struct zmq_transport_options
     if (e->wake_fd < 0) {
         return error_errno(error, errno, "eventfd");
     }
+    door_init(&e->door, platform_now_ns());
     e->item_capacity = FIRST_ITEMS;
     e->items = mem_calloc(FIRST_ITEMS, sizeof *e->items);
     if (e->items == NULL) {
