@@ -715,7 +715,7 @@ static void simulate(uint64_t seed) {
     fleet->delay = 1 + draw(fleet, 20);
     enum { NONE, FAILURES, LOSS, CANCEL, FAULTS };
     const uint32_t fault = draw(fleet, FAULTS), victim = draw(fleet, fleet->devices);
-    const uint64_t fault_tick = draw(fleet, 300);
+    const uint64_t fault_tick = 1 + draw(fleet, 300);
     fleet->faults = fault == FAILURES || fault == LOSS;
     fleet->fail_odds = fault == FAILURES ? 20 + draw(fleet, 2000) : 0;
     begin(fleet, fault == LOSS ? 0 : 3600 * CLOCK_SECOND);

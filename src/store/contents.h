@@ -90,6 +90,21 @@ NODISCARD shoal_status contents_write_commit(struct contents_writer *writer,
 /* Frees the writer; what was written stays as a partial. NULL allowed. */
 void contents_write_abandon(struct contents_writer *writer);
 
+/*
+ * What a writer has written so far, for those who want it before it is whole: not verified. A
+ * reader lasts beyond its writer's end and may be used while another thread commits; until it is
+ * closed the content cannot be written anew.
+ */
+struct contents_reader;
+NODISCARD shoal_status contents_reader_open(const struct contents_writer *writer,
+                                            struct contents_reader **out,
+                                            struct shoal_error *error);
+/* *got is 0 behind the last byte written. Errors: IO. */
+NODISCARD shoal_status contents_reader_read(const struct contents_reader *reader, uint64_t offset,
+                                            void *out, size_t size, size_t *got,
+                                            struct shoal_error *error);
+void contents_reader_close(struct contents_reader *reader); /* NULL allowed */
+
 /* Up to size bytes from the offset; *got is less only at the end, and 0 from there on. */
 NODISCARD shoal_status contents_read(struct contents *contents, const char *key, uint64_t offset,
                                      void *out, size_t size, size_t *got,
