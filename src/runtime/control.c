@@ -92,6 +92,19 @@ json_t *control_refusal(uint64_t id, const struct shoal_error *error) {
                      status_names[error->code], "text", control_string(error->text));
 }
 
+shoal_status control_status_of(const char *name) {
+    for (size_t i = 1; i < sizeof status_names / sizeof status_names[0]; i++) {
+        if (strcmp(status_names[i], name) == 0) {
+            return (shoal_status)i;
+        }
+    }
+    return SHOAL_PROTOCOL;
+}
+
+const char *control_status_name(shoal_status status) {
+    return status_names[status];
+}
+
 shoal_status control_refusal_status(const json_t *reply, const char *peer,
                                     struct shoal_error *error) {
     const char *name, *text;

@@ -36,6 +36,10 @@ json_t *control_refusal(uint64_t id, const struct shoal_error *error);
 NODISCARD shoal_status control_refusal_status(const json_t *reply, const char *peer,
                                               struct shoal_error *error);
 
+/* The status of a name such as "NO_SPACE", and back; PROTOCOL for an unknown name or for "OK". */
+shoal_status control_status_of(const char *name);
+const char *control_status_name(shoal_status status);
+
 /* Typed, bounded access to a document's keys. Errors: PROTOCOL, naming the key and what was
  * expected. */
 NODISCARD shoal_status control_integer(const json_t *document, const char *key, int64_t least,

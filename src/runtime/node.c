@@ -36,6 +36,9 @@ shoal_status node_create(const struct node_options *options, struct node **out,
     if (status == SHOAL_OK) {
         status = worker_create(on_task_done, node, &node->loader, error);
     }
+    if (status == SHOAL_OK && options->contents != NULL) {
+        status = node_contents_create(node, options->contents, &node->contents, error);
+    }
     if (status != SHOAL_OK) {
         node_destroy(node);
         return status;
@@ -57,6 +60,7 @@ void node_destroy(struct node *node) {
         node_job_end(&node->jobs[i]);
     }
     node_measurement_free(node->measurement);
+    node_contents_destroy(node->contents);
     node_peers_fini(node);
     mem_free(node->link);
     mem_free(node);
@@ -89,6 +93,8 @@ static void handle_message(struct node *node, struct transport_message *message)
     } else if (decoded.header.kind == WIRE_ACTIVATION) {
         node_job_data(node, message, &decoded);
         return;
+    } else if (decoded.header.kind == WIRE_CHUNK) {
+        node_contents_chunk(node, message->peer, &decoded);
     } else if (decoded.header.kind == WIRE_PROBE) {
         if (!node_link_take(node, message->peer, &decoded.header)) {
             node_peer_probes(node, message->peer, &decoded.header);
@@ -120,19 +126,23 @@ static shoal_status handle_event(struct node *node, struct transport_event *even
         node_peer_writable(node, event->peer);
         node_link_peer_ready(node, event->peer);
         node_jobs_writable(node, event->peer);
+        node_contents_writable(node, event->peer);
         break;
     case TRANSPORT_PEER_UP:
         TRY(node_peer_came(node, event->peer, error));
         node_link_peer_ready(node, event->peer);
         node_jobs_peer_up(node, event->peer);
+        node_contents_peer_up(node, event->peer);
         break;
     case TRANSPORT_PEER_LOST:
         node_peer_went(node, event->peer, event->text);
         node_link_peer_lost(node, event->peer, event->text);
         node_jobs_peer_lost(node, event->peer, event->text);
+        node_contents_peer_lost(node, event->peer, event->text);
         break;
     case TRANSPORT_INTERRUPT:
         handle_done_tasks(node);
+        node_contents_interrupted(node);
         break;
     }
     return SHOAL_OK;
@@ -172,6 +182,7 @@ static bool is_over(struct node *node) {
 static uint64_t next_deadline(const struct node *node) {
     uint64_t deadline = platform_now_ns() + IDLE_NS;
     const uint64_t others[] = {node_jobs_deadline(node), node_link_deadline(node),
+                               node_contents_deadline(node),
                                node->drain_until_ns > 0 ? node->drain_until_ns : CLOCK_NEVER};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         deadline = others[i] < deadline ? others[i] : deadline;
@@ -186,6 +197,7 @@ shoal_status node_run(struct node *node, struct shoal_error *error) {
             node->transport, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA, next_deadline(node),
             &event, error);
         node_jobs_expire(node, platform_now_ns(), status == SHOAL_TIMEOUT);
+        node_contents_tick(node);
         if (status == SHOAL_TIMEOUT) {
             node_link_step(node);
             continue;

@@ -89,6 +89,7 @@ struct node_dial {
 struct node_peer;        /* node_peers.c's: one that is connected */
 struct node_measurement; /* node_measure.c's */
 struct node_link;        /* node_link.c's */
+struct node_contents;    /* node_contents.c's */
 
 struct node {
     struct node_options options;
@@ -106,6 +107,7 @@ struct node {
     struct node_measurement *measurement; /* one at a time; jobs are refused meanwhile */
     struct node_link *link;               /* likewise */
     uint64_t link_count;
+    struct node_contents *contents; /* NULL: no cache */
 };
 
 /* A request being answered. reply stays NULL when the answer is deferred. */
@@ -204,5 +206,21 @@ NODISCARD shoal_status node_read_peer(const struct node_call *call, char name[TR
 NODISCARD shoal_status node_dial(struct node *node, const char *name, const json_t *device,
                                  struct shoal_error *error);
 NODISCARD shoal_status node_call_dial(struct node_call *call, struct shoal_error *error);
+
+/* node_contents.c: have, fetch, read, release, and what they need of the event thread. */
+NODISCARD shoal_status node_contents_create(struct node *node, struct contents *contents,
+                                            struct node_contents **out, struct shoal_error *error);
+void node_contents_destroy(struct node_contents *here); /* NULL allowed */
+NODISCARD shoal_status node_call_have(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_call_fetch(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_call_read(struct node_call *call, struct shoal_error *error);
+NODISCARD shoal_status node_call_release(struct node_call *call, struct shoal_error *error);
+void node_contents_chunk(struct node *node, const char *peer, const struct wire_message *message);
+void node_contents_peer_up(struct node *node, const char *peer);
+void node_contents_peer_lost(struct node *node, const char *peer, const char *reason);
+void node_contents_writable(struct node *node, const char *peer);
+void node_contents_interrupted(struct node *node);
+uint64_t node_contents_deadline(const struct node *node); /* node_contents_tick is due then */
+void node_contents_tick(struct node *node);
 
 #endif

@@ -120,7 +120,8 @@ static const struct {
     {"info", node_call_info}, {"choose", node_call_choose},   {"profile", node_call_profile},
     {"link", node_call_link}, {"prepare", node_call_prepare}, {"progress", call_progress},
     {"report", call_report},  {"check", node_call_check},     {"dial", node_call_dial},
-    {"stop", call_stop},
+    {"stop", call_stop},      {"have", node_call_have},       {"fetch", node_call_fetch},
+    {"read", node_call_read}, {"release", node_call_release},
 };
 
 static shoal_status dispatch(struct node_call *call, struct shoal_error *error) {

@@ -495,9 +495,10 @@ void transfer_tick(struct transfer *transfer) {
     const uint64_t now = platform_now_ns();
     for (struct account *a = transfer->accounts; a != NULL; a = a->next) {
         if (now >= tells_ns(a)) {
+            const uint64_t fresh = a->bytes - a->told_bytes;
             a->told_ns = now;
             a->told_bytes = a->bytes;
-            transfer->options.on_progress(transfer->options.context, a->name, a->bytes);
+            transfer->options.on_progress(transfer->options.context, a->name, fresh);
         }
     }
     struct fetch *next;

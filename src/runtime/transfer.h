@@ -49,8 +49,7 @@ struct transfer_options {
     struct transport *transport; /* borrowed, as contents is */
     struct contents *contents;
     void (*on_done)(void *context, const struct transfer_result *result);
-    /* About once a second while something comes for an asker: bytes in all, ended fetches
-     * included. */
+    /* About once a second while something comes for an asker: bytes since it was last said. */
     void (*on_progress)(void *context, const char *asker, uint64_t received);
     void *context;
 };
