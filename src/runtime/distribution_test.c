@@ -90,8 +90,12 @@ static void send_chunk(struct transport *t, const char *peer, int64_t transfer, 
         wire_encode(&header, &tensor, NULL, message->data, message->capacity, NULL, &used, NULL),
         SHOAL_OK);
     message->size = used;
-    if (t->ops->send(t, peer, message, NULL) != SHOAL_OK) {
-        t->ops->message_free(t, message); /* no credit left: it has said enough */
+    shoal_status status;
+    while ((status = t->ops->send(t, peer, message, NULL)) == SHOAL_BUSY) {
+        platform_sleep_ns(CLOCK_MS); /* the receiver gives credit back by and by */
+    }
+    if (status != SHOAL_OK) {
+        t->ops->message_free(t, message);
     }
 }
 
