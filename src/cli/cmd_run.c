@@ -100,6 +100,7 @@ static shoal_status open_results(const struct run_arguments *arguments, const st
     const bool lines =
         !arguments->session.json && arguments->output == NULL && !input_is_random(input);
     const struct results_options options = {.output_path = arguments->output,
+                                            .items = input_count(input),
                                             .text = lines ? stdout : NULL,
                                             .classifies = model->labels > 0,
                                             .label = label_of,
@@ -250,7 +251,8 @@ int cli_run(int argc, char **argv) {
          "of a .tsv: name, or number if it has no names (default: sentence, text or the first)",
          &a.column, 0, 0},
         {"pair", ARGS_TEXT, "NAME", "of a .tsv: column of each item's second text", &a.pair, 0, 0},
-        {"output", ARGS_TEXT, "FILE", "results as JSON lines", &a.output, 0, 0},
+        {"output", ARGS_TEXT, "FILE", "results as JSON lines, or raw outputs as an array (.npy)",
+         &a.output, 0, 0},
         {"top", ARGS_COUNT, "K", "classes per item in --output (default 5)", &a.top, 1, 1000},
         {"logits", ARGS_FLAG, NULL, "raw outputs in --output too", &a.logits, 0, 0},
         {"deadline", ARGS_SECONDS, "S", "fail if nothing moves for so long (default 60)",

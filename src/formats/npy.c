@@ -260,38 +260,56 @@ void npy_close(struct npy *npy) {
     }
 }
 
-shoal_status npy_write_f32(const char *path, const struct shape *shape, const float *data,
-                           struct shoal_error *error) {
-    size_t data_bytes = 0, total = 0;
-    char dims[SHAPE_MAX_RANK * 24] = "";
-    size_t used = 0;
+shoal_status npy_header_f32(const struct shape *shape, unsigned char header[NPY_HEADER_BYTES],
+                            size_t *size, struct shoal_error *error) {
+    char dims[SHAPE_MAX_RANK * 24] = "", text[SHAPE_MAX_RANK * 24 + 80];
+    size_t used = 0, bytes;
     for (int i = 0; i < shape->rank; i++) {
         used += (size_t)snprintf(dims + used, sizeof dims - used, i == 0 ? "%lld" : ", %lld",
                                  (long long)shape->dims[i]);
     }
-    char text[SHAPE_MAX_RANK * 24 + 80];
     const size_t written = (size_t)snprintf(
         text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (%s%s), }", dims,
         shape->rank == 1 ? "," : "");
     /* Spaces and one line end pad the header so that the data is aligned. */
-    const size_t header = round_up_size(MAGIC_BYTES + 4 + written + 1, HEADER_ALIGNMENT);
+    const size_t total = round_up_size(MAGIC_BYTES + 4 + written + 1, HEADER_ALIGNMENT);
+    if (!shape_bytes(shape, DTYPE_F32, &bytes)) {
+        return error_set(error, SHOAL_INVALID, "the shape overflows");
+    }
+    const size_t length = total - MAGIC_BYTES - 4;
+    memcpy(header, MAGIC "\x01\x00", MAGIC_BYTES + 2);
+    header[MAGIC_BYTES + 2] = (unsigned char)(length & 255);
+    header[MAGIC_BYTES + 3] = (unsigned char)(length >> 8);
+    memset(header + MAGIC_BYTES + 4, ' ', length);
+    memcpy(header + MAGIC_BYTES + 4, text, written);
+    header[total - 1] = '\n';
+    *size = total;
+    return SHOAL_OK;
+}
+_Static_assert((MAGIC_BYTES + 5 + SHAPE_MAX_RANK * 24 + 80 + HEADER_ALIGNMENT - 1) /
+                       HEADER_ALIGNMENT * HEADER_ALIGNMENT <=
+                   NPY_HEADER_BYTES,
+               "the longest header has room");
+
+shoal_status npy_write_f32(const char *path, const struct shape *shape, const float *data,
+                           struct shoal_error *error) {
+    unsigned char header[NPY_HEADER_BYTES];
+    size_t size = 0, data_bytes = 0, total = 0;
+    const shoal_status sound = npy_header_f32(shape, header, &size, error);
+    if (sound != SHOAL_OK) {
+        return error_wrap(error, sound, "%s", path);
+    }
     if (!shape_bytes(shape, DTYPE_F32, &data_bytes) ||
-        !checked_add_size(header, data_bytes, &total)) {
-        return error_set(error, SHOAL_INVALID, "%s: shape overflows", path);
+        !checked_add_size(size, data_bytes, &total)) {
+        return error_set(error, SHOAL_INVALID, "%s: the shape overflows", path);
     }
     unsigned char *file = mem_alloc(total);
     if (file == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory for %zu bytes", path, total);
     }
-    const size_t length = header - MAGIC_BYTES - 4;
-    memcpy(file, MAGIC "\x01\x00", MAGIC_BYTES + 2);
-    file[MAGIC_BYTES + 2] = (unsigned char)(length & 255);
-    file[MAGIC_BYTES + 3] = (unsigned char)(length >> 8);
-    memset(file + MAGIC_BYTES + 4, ' ', length);
-    memcpy(file + MAGIC_BYTES + 4, text, written);
-    file[header - 1] = '\n';
+    memcpy(file, header, size);
     if (data_bytes > 0) {
-        memcpy(file + header, data, data_bytes);
+        memcpy(file + size, data, data_bytes);
     }
     const shoal_status status = file_write_atomic(path, file, total, error);
     mem_free(file);

@@ -449,8 +449,7 @@ static shoal_status run_pipeline(struct job *job, struct shoal_error *error) {
             TRY(step(job, &tick, error));
         }
     }
-    TRY(results_write_skipped(job->options->results, UINT64_MAX, error));
-    return results_flush(job->options->results, error);
+    return results_finish(job->options->results, error);
 }
 
 /* ---- the end ---- */

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "runtime/control.h"
+#include "runtime/result_array.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -21,11 +22,26 @@ struct skipped {
 struct results {
     struct results_options options;
     struct digest digest;
-    FILE *file;
+    FILE *file; /* JSON lines */
+    struct result_array *array;
     uint32_t *order;       /* [width] */
     pthread_mutex_t mutex; /* guards the list */
     struct skipped *first, **last;
 };
+
+static shoal_status open_output(struct results *results, struct shoal_error *error) {
+    const struct results_options *options = &results->options;
+    const char *path = options->output_path;
+    if (path == NULL) {
+        return SHOAL_OK;
+    }
+    const size_t length = strlen(path), suffix = strlen(".npy");
+    if (length > suffix && strcmp(path + length - suffix, ".npy") == 0) {
+        return result_array_open(path, options->items, options->width, &results->array, error);
+    }
+    results->file = fopen(path, "we");
+    return results->file != NULL ? SHOAL_OK : error_errno(error, errno, "--output %s", path);
+}
 
 shoal_status results_create(const struct results_options *options, struct results **out,
                             struct shoal_error *error) {
@@ -41,9 +57,8 @@ shoal_status results_create(const struct results_options *options, struct result
     results->last = &results->first;
     (void)pthread_mutex_init(&results->mutex, NULL);
     digest_init(&results->digest);
-    if (options->output_path != NULL &&
-        (results->file = fopen(options->output_path, "we")) == NULL) {
-        const shoal_status status = error_errno(error, errno, "--output %s", options->output_path);
+    const shoal_status status = open_output(results, error);
+    if (status != SHOAL_OK) {
         results_destroy(results);
         return status;
     }
@@ -58,6 +73,7 @@ void results_destroy(struct results *results) {
     if (results->file != NULL) {
         (void)fclose(results->file); /* results_flush reported what could go wrong */
     }
+    (void)!result_array_close(results->array, NULL); /* results_finish did, unless the run failed */
     while (results->first != NULL) {
         struct skipped *next = results->first->next;
         mem_free(results->first->name);
@@ -144,10 +160,20 @@ static json_t *top_to_json(const struct results *results, const float *row, uint
     return list;
 }
 
-static void print_line(const struct results *results, const char *name, double sum) {
+/* A classifier of one class is a regression. */
+static bool is_value(const struct results_options *options) {
+    return options->classifies && options->width == 1;
+}
+
+static void print_line(const struct results *results, const char *name, const float *row,
+                       double sum) {
     if (!results->options.classifies) {
         (void)fprintf(results->options.text, "%s  embedding of %u values\n", name,
                       results->options.width);
+        return;
+    }
+    if (is_value(&results->options)) {
+        (void)fprintf(results->options.text, "%s  %.6g\n", name, (double)row[0]);
         return;
     }
     const uint32_t best = results->order[0];
@@ -172,14 +198,20 @@ shoal_status results_add(struct results *results, uint64_t index, const char *na
         sum = softmax_sum(row, options->width, row[results->order[0]]);
     }
     if (options->text != NULL) {
-        print_line(results, name, sum);
+        print_line(results, name, row, sum);
+    }
+    if (results->array != NULL) {
+        return result_array_put(results->array, index, row, error);
     }
     if (results->file == NULL) {
         return SHOAL_OK;
     }
     json_t *line =
         json_pack("{s:o, s:I}", "item", control_string(name), "index", (json_int_t)index);
-    if (options->classifies && k > 0) {
+    if (is_value(options)) {
+        (void)json_object_set_new(line, "value",
+                                  isfinite(row[0]) ? json_real((double)row[0]) : json_null());
+    } else if (options->classifies && k > 0) {
         (void)json_object_set_new(line, "top", top_to_json(results, row, k, sum));
     }
     if (options->logits || !options->classifies) {
@@ -248,11 +280,22 @@ shoal_status results_flush(struct results *results, struct shoal_error *error) {
     if (results->file != NULL && fflush(results->file) != 0) {
         return error_errno(error, errno, "--output %s: cannot write", results->options.output_path);
     }
+    if (results->array != NULL) {
+        TRY(result_array_flush(results->array, error));
+    }
     FILE *text = results->options.text;
     if (text != NULL && (fflush(text) != 0 || ferror(text) != 0)) {
         return error_set(error, SHOAL_IO, "cannot write the results to standard output");
     }
     return SHOAL_OK;
+}
+
+shoal_status results_finish(struct results *results, struct shoal_error *error) {
+    TRY(results_write_skipped(results, UINT64_MAX, error));
+    TRY(results_flush(results, error));
+    struct result_array *array = results->array;
+    results->array = NULL;
+    return result_array_close(array, error);
 }
 
 void results_digest(struct results *results, char text[DIGEST_TEXT]) {

@@ -1,7 +1,8 @@
 /*
  * The end of a run: takes outputs in input order and writes what the model means — labels with
- * probabilities, embeddings, logits on request — as JSON lines and, for people, as text; keeps the
- * SHA-256 of all raw outputs.
+ * probabilities, a regression's value, embeddings, logits on request — as JSON lines or, raw, as a
+ * .npy array [items, width] f32 (NaNs where an item was skipped) and, for people, as text; keeps
+ * the SHA-256 of all raw outputs.
  *
  * Threads: results_skip from the reading thread, all else from the owner.
  */
@@ -17,9 +18,11 @@
 #include <stdio.h>
 
 struct results_options {
-    const char *output_path; /* JSON lines; NULL: none */
+    const char *output_path; /* JSON lines, or by its suffix .npy an array; NULL: none */
+    uint64_t items;          /* of the input: rows of the array */
     FILE *text;              /* one line an item for people; NULL: none */
-    bool classifies;         /* outputs are logits of classes; otherwise embeddings */
+    bool classifies; /* outputs are logits of classes, or of one class a value; otherwise embeddings
+                      */
     const char *(*label)(void *context, uint32_t class_index); /* NULL result: unnamed class */
     void *label_context;
     uint32_t top;   /* classes an item */
@@ -44,6 +47,10 @@ NODISCARD shoal_status results_write_skipped(struct results *results, uint64_t i
                                              struct shoal_error *error);
 /* What was added so far reaches the file and the text's reader. Errors: NO_SPACE, IO. */
 NODISCARD shoal_status results_flush(struct results *results, struct shoal_error *error);
+
+/* The end of a run that succeeded: everything is written, the array is whole. Errors: NO_SPACE, IO.
+ */
+NODISCARD shoal_status results_finish(struct results *results, struct shoal_error *error);
 
 /* Of all outputs added so far; results_add is over then. */
 void results_digest(struct results *results, char text[DIGEST_TEXT]);
