@@ -176,7 +176,7 @@ static shoal_status start_local(struct session *session, size_t bytes, struct sh
 
 /* A text model's vocabulary and the longest sequence it is planned for. */
 static shoal_status prepare_text(struct session *session, struct shoal_error *error) {
-    const int64_t most = model_ref_config(session->model)->length;
+    const int64_t most = model_ref_config(session->model)->positions;
     if (session->vocab != NULL) {
         TRY(model_ref_open_vocabulary(session->model, session->vocab, error));
     }
