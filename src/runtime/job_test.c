@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "platform/clock.h"
+#include "platform/file.h"
 #include "runtime/control.h"
 #include "runtime/job.h"
 #include "transport/inproc/inproc.h"
@@ -21,7 +22,9 @@
 struct one_run {
     uint32_t devices, items;
     int64_t batch;
-    uint32_t ends[4]; /* last segment of each stage */
+    uint32_t ends[4];  /* last segment of each stage */
+    const char *texts; /* a file for the text model; NULL: random pictures */
+    const struct wordpiece *wordpiece;
 };
 
 static void ignore_skip(void *context, const char *item, const char *why) {
@@ -42,12 +45,18 @@ static shoal_status run_on(struct cluster *cluster, const struct one_run *what, 
     struct input *input;
     struct results *results;
     char count[32];
-    const char *paths[1] = {count};
+    const char *paths[1] = {what->texts != NULL ? what->texts : count};
     const struct image_preprocess preprocess = {0};
     (void)snprintf(count, sizeof count, "random:%u", what->items);
-    assert_int_equal(model_builtin("vit-test", &model, &error), SHOAL_OK);
-    const struct input_options source = {
-        .paths = paths, .path_count = 1, .model = &model, .preprocess = &preprocess, .seed = 3};
+    assert_int_equal(model_builtin(what->texts != NULL ? "bert-test" : "vit-test", &model, &error),
+                     SHOAL_OK);
+    const struct input_options source = {.paths = paths,
+                                         .path_count = 1,
+                                         .model = &model,
+                                         .preprocess = &preprocess,
+                                         .wordpiece = what->wordpiece,
+                                         .max_length = model.length,
+                                         .seed = 3};
     assert_int_equal(input_open(&source, &input, &error), SHOAL_OK);
     const struct results_options sink = {
         .classifies = true, .label = no_label, .top = 1, .width = (uint32_t)model.labels};
@@ -113,6 +122,53 @@ static void pipelines_deliver_everything_with_the_same_bits(void **state) {
         assert_string_equal(digest, outcome.digest);
         job_outcome_fini(&outcome);
     }
+}
+
+/* Lines of 1 to 126 words, so that every length occurs, and neighbours differ. */
+static void write_texts(const char *path, uint32_t count) {
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t words = i % 3 == 0 ? 1 + i * 7 % 126 : 1 + i % 29;
+        for (uint32_t w = 0; w < words; w++) {
+            (void)fprintf(file, "%c ", 'a' + (int)((i + w * w) % 5));
+        }
+        (void)fputc('\n', file);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+static void texts_of_all_lengths_get_the_same_bits_on_any_devices(void **state) {
+    (void)state;
+    enum { ITEMS = 41 };
+    char directory[256], path[300], digest[DIGEST_TEXT];
+    struct shoal_error error;
+    static const char vocab[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\nc\nd\ne\n";
+    const struct wordpiece_files files = {.vocab = vocab, .vocab_size = sizeof vocab - 1};
+    struct wordpiece *wordpiece = NULL;
+    assert_int_equal(wordpiece_create(&files, &wordpiece, &error), SHOAL_OK);
+    assert_int_equal(file_make_temporary(directory, sizeof directory, &error), SHOAL_OK);
+    (void)snprintf(path, sizeof path, "%s/texts.txt", directory);
+    write_texts(path, ITEMS);
+    struct one_run runs[] = {
+        {.devices = 1, .items = ITEMS, .batch = 3, .ends = {12}},
+        {.devices = 2, .items = ITEMS, .batch = 3, .ends = {5, 12}},
+        {.devices = 3, .items = ITEMS, .batch = 3, .ends = {1, 10, 12}},
+    };
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
+        struct job_outcome outcome;
+        runs[i].texts = path;
+        runs[i].wordpiece = wordpiece;
+        run(&runs[i], &outcome);
+        assert_int_equal(outcome.items, ITEMS);
+        if (i == 0) {
+            memcpy(digest, outcome.digest, sizeof digest);
+        }
+        assert_string_equal(digest, outcome.digest);
+        job_outcome_fini(&outcome);
+    }
+    wordpiece_destroy(wordpiece);
+    file_remove_tree(directory);
 }
 
 static void a_run_too_short_for_a_steady_state_says_so(void **state) {
@@ -251,6 +307,7 @@ int main(void) {
         cmocka_unit_test(a_device_that_talks_without_working_meets_the_deadline),
         cmocka_unit_test(results_that_nobody_asked_for_end_the_run),
         cmocka_unit_test(pipelines_deliver_everything_with_the_same_bits),
+        cmocka_unit_test(texts_of_all_lengths_get_the_same_bits_on_any_devices),
         cmocka_unit_test(a_run_too_short_for_a_steady_state_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
