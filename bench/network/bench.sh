@@ -2,7 +2,8 @@
 # Devices on a network. usage: bench.sh NAME, through ./dev bench NAME. Hosts are network namespaces of this machine, so
 # its cores are shared by all of them; the figures compare the same nodes with and without cables of a given rate.
 set -eu
-shoal=build/release/shoal
+build=${BENCH_BUILD:-build/release}
+shoal=$PWD/$build/shoal
 rounds=${BENCH_ROUNDS:-5}
 . bench/network/lan.sh
 
@@ -15,7 +16,7 @@ median() { sort -g | awk '{v[NR] = $1} END {if (NR == 0) print "none"; else prin
 now() { date +%s.%N; }
 resident() { awk '/^VmRSS/ {print $2 * 1024}' "/proc/$1/status"; }
 peak() { awk '/^VmHWM/ {print $2 * 1024}' "/proc/$1/status"; }
-ticks() { awk '{sub(/.*\) /, ""); print $12 + $13}' "/proc/$1/stat"; }
+cpu_ns() { cat /proc/$1/task/*/schedstat | awk '{s += $1} END {printf "%.0f", s}'; }
 
 # measured_run FLEET HOST ITEMS: the run's JSON document in $lan_home/run.json
 measured_run() {
@@ -54,10 +55,11 @@ idle() {
     echo "## idle: one node that nobody asks anything, $seconds s"
     nodes alone here 1
     pid=$(cat "$lan_home/alone.1.pid")
-    before=$(ticks "$pid")
+    sleep 2 # a library's threads spin for a moment after they have started
+    before=$(cpu_ns "$pid")
     sleep "$seconds"
-    echo "$(ticks "$pid") $before $seconds $(getconf CLK_TCK) $(resident "$pid")" |
-        awk '{printf "%.1f MB resident (wanted: below 25), %.3f %% of a core (wanted: below 0.1)\n", $5 / 1e6, 100 * ($1 - $2) / $4 / $3}'
+    echo "$(cpu_ns "$pid") $before $seconds $(resident "$pid")" |
+        awk '{printf "%.1f MB resident (wanted: below 25), %.3f %% of a core (wanted: below 0.1)\n", $4 / 1e6, 100 * ($1 - $2) / 1e9 / $3}'
 }
 
 flood() {
@@ -72,7 +74,7 @@ flood() {
     for _ in $(seq "$rounds"); do
         measured_run pair 3 "$items"
         quiet=$(key steady_items_per_second <"$lan_home/run.json")
-        (sleep 3 && on 4 build/release/flood tcp://10.77.0.1:7700 >>"$lan_home/flood.json") &
+        (sleep 3 && on 4 "$build/flood" tcp://10.77.0.1:7700 >>"$lan_home/flood.json") &
         measured_run pair 3 "$items"
         flooded=$(key steady_items_per_second <"$lan_home/run.json")
         wait $!
