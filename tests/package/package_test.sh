@@ -69,6 +69,11 @@ has "$root/usr/lib/sysusers.d/shoal.conf" "^u $user "
 for name in $(sed -n 's/^#\{0,1\}SHOAL_\([A-Z_]*\)=.*/\1/p' "$root/etc/shoal/node.conf"); do
     has "$work/help" "^  --$(echo "$name" | tr 'A-Z_' 'a-z-') "
 done
+if [ "$(id -u)" = 0 ] && command -v systemd-sysusers >/dev/null; then
+    mkdir -p "$work/users/etc"
+    systemd-sysusers --root="$work/users" "$root/usr/lib/sysusers.d/shoal.conf" >/dev/null 2>&1 || fail "systemd-sysusers"
+    has "$work/users/etc/passwd" "^$user:.*:/var/lib/shoal:/usr/sbin/nologin$"
+fi
 if command -v systemd-analyze >/dev/null; then
     mkdir "$work/units"
     sed "s|^ExecStart=/usr/bin/shoal|ExecStart=$root/usr/bin/shoal|" "$unit" >"$work/units/shoal.service"
