@@ -85,7 +85,9 @@ static _Noreturn void become_command(const char *arguments) {
     static char *argv[256];
     const char *binary = getenv("SHOAL_BINARY");
     size_t count = 0;
-    argv[count++] = strdup(binary != NULL ? binary : "shoal");
+    if (arguments[0] != '/') {
+        argv[count++] = strdup(binary != NULL ? binary : "shoal");
+    }
     (void)snprintf(words, sizeof words, "%s", arguments);
     for (char *word = strtok(words, " "); word != NULL && count < 255; word = strtok(NULL, " ")) {
         argv[count++] = word;
@@ -100,6 +102,15 @@ static _Noreturn void become_command(const char *arguments) {
     }
     (void)execv(argv[0], argv);
     _exit(127);
+}
+
+char *harness_program(const char *name) {
+    static char path[600];
+    const char *binary = getenv("SHOAL_BINARY");
+    const char *slash = binary != NULL ? strrchr(binary, '/') : NULL;
+    (void)snprintf(path, sizeof path, "%.*s/%s", slash != NULL ? (int)(slash - binary) : 1,
+                   slash != NULL ? binary : ".", name);
+    return path;
 }
 
 void command_start_after(struct command *command, const char *arguments, void (*first)(void *),

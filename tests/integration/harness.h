@@ -18,7 +18,8 @@ extern char harness_directory[256]; /* private, with SHOAL_HOME inside; made by 
 int harness_setup(void **state);
 int harness_teardown(void **state);
 
-/* "run deit-test --input random:8": words are split at blanks. */
+/* "run deit-test --input random:8": words are split at blanks. A first word with a slash in front
+ * is another program than shoal. */
 void command_start(struct command *command, const char *arguments);
 void command_wait(struct command *command); /* fails the test after 120 s */
 void command_run(struct command *command, const char *arguments);
@@ -41,7 +42,8 @@ size_t child_processes(pid_t pid, pid_t *out, size_t most);
 void await_children(pid_t pid, size_t count, pid_t *out);
 bool process_exists(pid_t pid);
 
-char *harness_path(const char *name); /* in harness_directory; static buffer, good for one use */
+char *harness_program(const char *name); /* built beside shoal; static buffer, as below */
+char *harness_path(const char *name);    /* in harness_directory; static buffer, good for one use */
 void harness_write(const char *path, const void *bytes, size_t size);
 char *harness_read(const char *path); /* free() it; NULL if absent */
 size_t count_lines(const char *text);

@@ -170,3 +170,39 @@ json_t *fleet_json(struct fleet *fleet, const char *client, const char *argument
     command_free(&command);
     return document;
 }
+
+/* ---- what nodes say of themselves ---- */
+
+static json_t *node_in(const json_t *document, const char *name) {
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(document, "devices"), i, entry) {
+        const char *text = json_string_value(json_object_get(entry, "name"));
+        if (text != NULL && strcmp(text, name) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+void fleet_await_jobs(struct fleet *fleet, uint32_t node, size_t jobs) {
+    const uint64_t deadline = platform_now_ns() + 60 * CLOCK_SECOND;
+    for (;;) {
+        struct command command;
+        fleet_run(fleet, FLEET_CLIENT, &command, "nodes --json");
+        json_t *document = json_loads(command.out, 0, NULL);
+        const json_t *entry = node_in(document, fleet->nodes[node].name);
+        const json_t *list = json_object_get(entry, "jobs");
+        const bool there = json_is_array(list) && json_array_size(list) == jobs;
+        json_decref(document);
+        if (!there && platform_now_ns() > deadline) {
+            fail_msg("%s has not %zu jobs after 60 s: %s%s", fleet->nodes[node].name, jobs,
+                     command.out, command.error);
+        }
+        command_free(&command);
+        if (there) {
+            return;
+        }
+        platform_sleep_ns(50 * CLOCK_MS);
+    }
+}
