@@ -9,6 +9,7 @@
 #include "runtime/cluster.h"
 #include "runtime/keys.h"
 #include "runtime/node.h"
+#include "store/contents.h"
 #include "transport/zmq/zmq_transport.h"
 
 #include <stdio.h>
@@ -17,9 +18,9 @@
 #include <unistd.h>
 
 struct node_arguments {
-    const char *listen, *name, *key, *allow, *isa, *log;
+    const char *listen, *name, *key, *allow, *cache, *isa, *log;
     int64_t threads, drain_s;
-    size_t memory, message_bytes;
+    size_t memory, message_bytes, cache_size;
     bool local;
 };
 
@@ -58,7 +59,7 @@ static void reload(void *context) {
 }
 
 static shoal_status serve(const struct node_arguments *arguments, struct transport *transport,
-                          struct shoal_error *error) {
+                          struct contents *contents, struct shoal_error *error) {
     struct daemon daemon = {.arguments = arguments, .transport = transport};
     const struct node_options options = {.name = arguments->name,
                                          .transport = transport,
@@ -68,6 +69,7 @@ static shoal_status serve(const struct node_arguments *arguments, struct transpo
                                          .message_bytes = arguments->message_bytes,
                                          .local = arguments->local,
                                          .allow_file = arguments->allow,
+                                         .contents = contents,
                                          .drain_ns = (uint64_t)arguments->drain_s * CLOCK_SECOND,
                                          .reload = reload,
                                          .context = &daemon};
@@ -84,6 +86,36 @@ static shoal_status serve(const struct node_arguments *arguments, struct transpo
     process_catch_stop(NULL, NULL);
     node_destroy(daemon.node);
     log_info("stopped");
+    return status;
+}
+
+/*
+ * Where weights are kept. Of several nodes with one directory of Shoal's the first has the default,
+ * the others one of their name's. *out is NULL for local devices: their owner's files are theirs.
+ */
+static shoal_status open_cache(const struct node_arguments *arguments, struct contents **out,
+                               struct shoal_error *error) {
+    char path[1024], own[1024 + TRANSPORT_NAME_BYTES];
+    struct contents_options options = {
+        .directory = arguments->cache,
+        .quota_bytes = arguments->cache_size > 0 ? arguments->cache_size : CONTENTS_QUOTA_AUTO,
+        .lock = true};
+    *out = NULL;
+    if (arguments->local) {
+        return SHOAL_OK;
+    }
+    if (options.directory != NULL) {
+        return contents_open(&options, out, error);
+    }
+    TRY(contents_default_directory(path, sizeof path, error));
+    options.directory = path;
+    shoal_status status = contents_open(&options, out, error);
+    if (status == SHOAL_BUSY && strchr(arguments->name, '/') == NULL) {
+        log_info("%s; this node's is beside it", error->text);
+        (void)snprintf(own, sizeof own, "%s-%s", path, arguments->name);
+        options.directory = own;
+        status = contents_open(&options, out, error);
+    }
     return status;
 }
 
@@ -125,14 +157,19 @@ static shoal_status start(struct node_arguments *arguments, struct shoal_error *
         log_warn("%s lists nobody, so nobody can connect; add lines 'NAME KEY' and send SIGHUP",
                  arguments->allow);
     }
+    struct contents *contents = NULL;
     struct transport *transport;
-    shoal_status status = zmq_transport_create(&options, &transport, error);
+    shoal_status status = open_cache(arguments, &contents, error);
+    if (status == SHOAL_OK) {
+        status = zmq_transport_create(&options, &transport, error);
+    }
     mem_free(allowed);
     memset(&options.keys, 0, sizeof options.keys);
     if (status == SHOAL_OK) {
-        status = serve(arguments, transport, error);
+        status = serve(arguments, transport, contents, error);
         transport->ops->destroy(transport);
     }
+    contents_close(contents);
     return status;
 }
 
@@ -164,6 +201,11 @@ int cli_node(int argc, char **argv) {
         {"log", ARGS_TEXT, "LEVEL", "error, warn, info or debug (default info)", &a.log, 0, 0},
         {"message-bytes", ARGS_SIZE, "SIZE", "largest tensor message accepted (default 64M)",
          &a.message_bytes, 0, 0},
+        {"cache", ARGS_TEXT, "DIR", "where weights are kept (default: cache in Shoal's directory)",
+         &a.cache, 0, 0},
+        {"cache-size", ARGS_SIZE, "SIZE",
+         "most that is kept there (default: three quarters of what the disk has free)",
+         &a.cache_size, 0, 0},
         {"drain", ARGS_COUNT, "SECONDS",
          "how long jobs may go on after SIGTERM or Ctrl-C (default 30)", &a.drain_s, 0, 86400},
         {"local", ARGS_FLAG, NULL, NULL, &a.local, 0, 0}, /* of an owner on this machine */

@@ -52,6 +52,10 @@ void node_destroy(struct node *node) {
     if (node == NULL) {
         return;
     }
+    node_measurement_cancel(node->measurement);
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        node_load_cancel(node->jobs[i].load);
+    }
     worker_destroy(node->loader);
     worker_destroy(node->computer);
     for (int i = 0; i < NODE_MAX_JOBS; i++) {
@@ -137,6 +141,7 @@ static shoal_status handle_event(struct node *node, struct transport_event *even
     case TRANSPORT_PEER_LOST:
         node_peer_went(node, event->peer, event->text);
         node_link_peer_lost(node, event->peer, event->text);
+        node_measurement_peer_lost(node, event->peer);
         node_jobs_peer_lost(node, event->peer, event->text);
         node_contents_peer_lost(node, event->peer, event->text);
         break;

@@ -140,6 +140,7 @@ NODISCARD shoal_status node_call_info(struct node_call *call, struct shoal_error
 /* node_prepare.c */
 NODISCARD shoal_status node_call_prepare(struct node_call *call, struct shoal_error *error);
 void node_prepare_peer_up(struct node_job *job); /* the next device is up */
+void node_load_cancel(struct node_load *load);   /* NULL allowed, as below */
 void node_load_free(struct node_load *load);
 
 /* node_measure.c. Errors: CLOSED when the device is stopping. Busy: BUSY, naming what the device is
@@ -149,6 +150,8 @@ NODISCARD shoal_status node_check_not_measuring(const struct node *node, struct 
 NODISCARD shoal_status node_call_choose(struct node_call *call, struct shoal_error *error);
 NODISCARD shoal_status node_call_profile(struct node_call *call, struct shoal_error *error);
 NODISCARD shoal_status node_call_check(struct node_call *call, struct shoal_error *error);
+void node_measurement_cancel(struct node_measurement *measurement); /* NULL allowed, as below */
+void node_measurement_peer_lost(struct node *node, const char *peer);
 void node_measurement_free(struct node_measurement *measurement);
 
 /* node_job.c */

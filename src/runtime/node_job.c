@@ -73,6 +73,7 @@ void node_job_end(struct node_job *job) {
     }
     if (job->working) {
         job->state = NODE_JOB_ENDING;
+        node_load_cancel(job->load);
         drop_messages(job);
     } else {
         job_free(job);

@@ -21,6 +21,7 @@ struct node_measurement {
     int threads;
     struct kernel_choice *choice; /* choose: the result; profile: of the request */
     json_t *reply;                /* the result */
+    atomic_bool cancel;
     shoal_status status;
     struct shoal_error error;
 };
@@ -31,6 +32,18 @@ void node_measurement_free(struct node_measurement *m) {
         kernel_choice_destroy(m->choice);
         json_decref(m->reply);
         mem_free(m);
+    }
+}
+
+void node_measurement_cancel(struct node_measurement *m) {
+    if (m != NULL) {
+        atomic_store(&m->cancel, true);
+    }
+}
+
+void node_measurement_peer_lost(struct node *node, const char *peer) {
+    if (node->measurement != NULL && strcmp(node->measurement->peer, peer) == 0) {
+        node_measurement_cancel(node->measurement); /* nobody waits for it any more */
     }
 }
 
@@ -99,11 +112,14 @@ static void run_profile(struct task *task) {
         m->status = error_set(&m->error, SHOAL_NO_MEMORY, "no memory for a profile");
         return;
     }
-    const struct profile_options options = {.graph = m->graph,
-                                            .model = &m->model,
-                                            .batch = m->batch,
-                                            .threads = m->threads,
-                                            .choice = m->choice};
+    const struct profile_options options = {
+        .graph = m->graph,
+        .model = &m->model,
+        .batch = m->batch,
+        .threads = m->threads,
+        .choice = m->choice,
+        .memory_limit = m->node->options.local ? 0 : m->node->options.memory_limit,
+        .cancel = &m->cancel};
     size_t library_bytes = 0;
     m->status = profile_measure(&options, segments, &library_bytes, &m->error);
     if (m->status == SHOAL_OK) {

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "formats/manifest.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
 #include "runtime/choice_json.h"
@@ -20,8 +21,12 @@
 struct node_load {
     struct model_config model;
     struct kernel_choice *choice;
-    char *path; /* of weights */
+    char *path;                     /* of weights */
+    char manifest_key[DIGEST_TEXT]; /* "": seed or path */
+    struct manifest manifest;
+    bool has_manifest;
     struct weights_spec weights;
+    atomic_bool cancel;
     struct stage_options options;
     struct stage *stage; /* the result */
     shoal_status status;
@@ -32,6 +37,9 @@ void node_load_free(struct node_load *load) {
     if (load != NULL) {
         stage_destroy(load->stage);
         kernel_choice_destroy(load->choice);
+        if (load->has_manifest) {
+            manifest_fini(&load->manifest);
+        }
         mem_free(load->path);
         mem_free(load);
     }
@@ -39,20 +47,39 @@ void node_load_free(struct node_load *load) {
 
 /* ---- reading the request ---- */
 
-/* {"seed": n} or {"path": TEXT} */
-static shoal_status read_weights(const json_t *request, bool local, struct node_load *load,
+void node_load_cancel(struct node_load *load) {
+    if (load != NULL) {
+        atomic_store(&load->cancel, true);
+    }
+}
+
+/* {"seed": n}, {"manifest": KEY} or {"path": TEXT} */
+static shoal_status read_weights(const struct node_call *call, struct node_load *load,
                                  struct shoal_error *error) {
+    const struct node_options *options = &call->node->options;
     const json_t *weights;
-    TRY(control_object(request, "weights", &weights, error));
+    load->weights.cancel = &load->cancel;
+    TRY(control_object(call->request, "weights", &weights, error));
     if (json_object_get(weights, "seed") != NULL) {
         int64_t seed;
         TRY(control_integer(weights, "seed", INT64_MIN, INT64_MAX, &seed, error));
         load->weights.seed = (uint64_t)seed;
         return SHOAL_OK;
     }
+    if (json_object_get(weights, "manifest") != NULL) {
+        const char *key;
+        TRY(control_text(weights, "manifest", DIGEST_TEXT - 1, &key, error));
+        if (options->contents == NULL) {
+            return error_set(error, SHOAL_UNSUPPORTED, "%s has no cache for weights",
+                             call->node->name);
+        }
+        (void)snprintf(load->manifest_key, sizeof load->manifest_key, "%s", key);
+        load->weights.contents = options->contents;
+        return SHOAL_OK;
+    }
     const char *path;
     TRY(control_text(weights, "path", MAX_PATH_BYTES, &path, error));
-    if (!local) {
+    if (!options->local) {
         return error_set(error, SHOAL_DENIED,
                          "weights by path are for devices of the owner's own machine");
     }
@@ -74,7 +101,7 @@ static shoal_status read_load(const struct node_call *call, struct node_job *job
     const json_t *choice;
     TRY(control_object(call->request, "choice", &choice, error));
     TRY(choice_from_json(choice, &load->choice, error));
-    TRY(read_weights(call->request, call->node->options.local, load, error));
+    TRY(read_weights(call, load, error));
     load->options = (struct stage_options){.model = &load->model,
                                            .first = (uint32_t)first,
                                            .last = (uint32_t)last,
@@ -152,9 +179,41 @@ static void run_compile(struct task *task) {
     load->status = stage_compile(&load->options, &load->stage, &load->error);
 }
 
+static shoal_status parse_manifest(struct node_load *load, const struct file_map *map,
+                                   struct shoal_error *error) {
+    char key[DIGEST_TEXT];
+    struct digest digest;
+    digest_init(&digest);
+    digest_update(&digest, map->data, map->size);
+    digest_final(&digest, key);
+    if (strcmp(key, load->manifest_key) != 0) {
+        const shoal_status removed =
+            contents_remove(load->weights.contents, load->manifest_key, false, NULL);
+        (void)removed;
+        return error_set(error, SHOAL_CORRUPT, "the manifest in the cache is damaged");
+    }
+    return manifest_parse(map->data, map->size, &load->manifest, error);
+}
+
+static shoal_status read_manifest(struct node_load *load, struct shoal_error *error) {
+    struct file_map map;
+    TRY(contents_map(load->weights.contents, load->manifest_key, &map, error));
+    const shoal_status status = parse_manifest(load, &map, error);
+    file_map_close(&map);
+    if (status != SHOAL_OK) {
+        return error_wrap(error, status, "manifest %.16s", load->manifest_key);
+    }
+    load->has_manifest = true;
+    load->weights.manifest = &load->manifest;
+    return SHOAL_OK;
+}
+
 static void run_load(struct task *task) {
     struct node_load *load = ((struct node_job *)task->context)->load;
-    load->status = stage_load(load->stage, &load->weights, &load->error);
+    load->status = load->manifest_key[0] != '\0' ? read_manifest(load, &load->error) : SHOAL_OK;
+    if (load->status == SHOAL_OK) {
+        load->status = stage_load(load->stage, &load->weights, &load->error);
+    }
 }
 
 /* ---- what follows: on the event thread ---- */

@@ -111,9 +111,15 @@ static shoal_status segment_signature(const struct profile_options *options, uin
     return SHOAL_OK;
 }
 
+/* Of a device with little memory, less: it has small caches, too. */
+static size_t flush_bytes(const struct profile_options *options) {
+    const size_t share = options->memory_limit / 8;
+    return share > 0 && share < FLUSH_BYTES ? share : FLUSH_BYTES;
+}
+
 /* Reads and writes more than the caches hold, so that the next run's weights come from memory. */
-static void flush_caches(unsigned char *buffer) {
-    for (size_t i = 0; i < FLUSH_BYTES; i += 64) {
+static void flush_caches(unsigned char *buffer, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) {
         buffer[i]++;
     }
 }
@@ -132,9 +138,32 @@ void profile_fill_inputs(const struct executor *executor, const struct executor_
     }
 }
 
-static shoal_status time_runs(struct executor *executor, struct executor_weights *weights,
-                              struct executor_slot *slot, unsigned char *flush, double *seconds,
-                              struct shoal_error *error) {
+static shoal_status check_cancel(const struct profile_options *options, struct shoal_error *error) {
+    return options->cancel != NULL && atomic_load(options->cancel)
+               ? error_set(error, SHOAL_CANCELLED, "the measurement was given up")
+               : SHOAL_OK;
+}
+
+/* While the segment loads, and while it runs. */
+static shoal_status check_memory(const struct profile_options *options, uint32_t segment,
+                                 const struct executor *executor, struct shoal_error *error) {
+    struct executor_memory memory;
+    executor_memory_get(executor, &memory);
+    const size_t step = memory.slot_bytes + memory.scratch_bytes,
+                 more = step > memory.load_extra_bytes ? step : memory.load_extra_bytes,
+                 need = memory_resident_bytes() + memory.weights_bytes + more;
+    if (options->memory_limit > 0 && need > options->memory_limit) {
+        return error_set(error, SHOAL_NO_MEMORY,
+                         "measuring segment %u needs %.1f MB with what is in use, the limit is "
+                         "%.1f MB: no stage with it fits this device",
+                         segment, (double)need / 1e6, (double)options->memory_limit / 1e6);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status time_runs(const struct profile_options *options, struct executor *executor,
+                              struct executor_weights *weights, struct executor_slot *slot,
+                              unsigned char *flush, double *seconds, struct shoal_error *error) {
     double times[MAX_REPEATS];
     int count = 0;
     profile_fill_inputs(executor, slot);
@@ -142,8 +171,9 @@ static shoal_status time_runs(struct executor *executor, struct executor_weights
                      error)); /* first touch, generated code, thread start */
     const uint64_t start = platform_now_ns();
     while (count < MAX_REPEATS && (count < MIN_REPEATS || platform_now_ns() - start < MEASURE_NS)) {
+        TRY(check_cancel(options, error));
         profile_fill_inputs(executor, slot); /* a run may use its inputs' memory */
-        flush_caches(flush);
+        flush_caches(flush, flush_bytes(options));
         const uint64_t before = platform_now_ns();
         TRY(executor_run(executor, weights, slot, GRAPH_F, error));
         times[count++] = (double)(platform_now_ns() - before) * 1e-9;
@@ -185,7 +215,11 @@ static shoal_status measure_segment(const struct profile_options *options, uint3
     struct executor_slot *slot = NULL;
     struct weight_source *source = NULL;
     const size_t resident = memory_resident_bytes();
+    TRY(check_cancel(options, error));
     shoal_status status = executor_compile(options->graph, &compile, &executor, error);
+    if (status == SHOAL_OK) {
+        status = check_memory(options, segment, executor, error);
+    }
     if (status == SHOAL_OK) {
         status = weights_random_create(1, &source, error);
     }
@@ -197,7 +231,7 @@ static shoal_status measure_segment(const struct profile_options *options, uint3
         status = executor_slot_create(executor, &slot, error);
     }
     if (status == SHOAL_OK) {
-        status = time_runs(executor, weights, slot, flush, &out->seconds, error);
+        status = time_runs(options, executor, weights, slot, flush, &out->seconds, error);
     }
     if (status == SHOAL_OK) {
         struct executor_memory memory;
@@ -226,12 +260,13 @@ shoal_status profile_measure(const struct profile_options *options,
                              struct shoal_error *error) {
     const uint32_t count = graph_segment_count(options->graph);
     uint64_t *signatures = mem_calloc(count, sizeof *signatures);
-    unsigned char *flush = mem_calloc(1, FLUSH_BYTES);
+    unsigned char *flush = mem_calloc(1, flush_bytes(options));
     shoal_status status = SHOAL_OK;
     if (signatures == NULL || flush == NULL) {
         status = error_set(error, SHOAL_NO_MEMORY, "no memory to profile the model");
     } else {
-        flush_caches(flush); /* resident from now on, not counted as a library's */
+        flush_caches(flush,
+                     flush_bytes(options)); /* resident from now on, not counted as a library's */
     }
     size_t libraries = 0;
     for (uint32_t i = 0; status == SHOAL_OK && i < count; i++) {

@@ -14,6 +14,8 @@
 #include "kernels/registry.h"
 #include "models/model.h"
 
+#include <stdatomic.h>
+
 struct profile_segment {
     double seconds; /* median, weights coming from memory, not from cache */
     size_t weights_bytes, slot_bytes, scratch_bytes, load_extra_bytes;
@@ -26,6 +28,8 @@ struct profile_options {
     int64_t batch;
     int threads;
     const struct kernel_choice *choice;
+    size_t memory_limit;       /* of the process; 0: none. What is beyond is not measured */
+    const atomic_bool *cancel; /* looked at between runs; NULL: nothing cancels */
 };
 
 /* `auto`: measures every distinct op of the graph and puts the winners into choice. */
@@ -42,7 +46,8 @@ NODISCARD shoal_status profile_choose_lengths(const struct model_config *model, 
 
 /*
  * segments [graph_segment_count]. *library_bytes: memory that libraries took beyond what was
- * planned (generated code, thread stacks). Errors: the executor's; NO_MEMORY.
+ * planned (generated code, thread stacks). Errors: the executor's; NO_MEMORY (with the figures, if
+ * it is the limit); CANCELLED.
  */
 NODISCARD shoal_status profile_measure(const struct profile_options *options,
                                        struct profile_segment *segments, size_t *library_bytes,

@@ -4,6 +4,7 @@
 #include "formats/safetensors.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
+#include "runtime/cancel_source.h"
 #include "runtime/content_source.h"
 
 #include <string.h>
@@ -140,6 +141,9 @@ shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
                         struct shoal_error *error) {
     struct weight_source *source = NULL;
     TRY(weights_open(weights, &source, error));
+    if (weights->cancel != NULL) {
+        TRY(cancel_source_create(source, weights->cancel, &source, error));
+    }
     const shoal_status loaded = executor_group_load(stage->group, source, error);
     source->ops->destroy(source);
     TRY(loaded);

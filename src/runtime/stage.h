@@ -14,6 +14,8 @@
 #include "models/model.h"
 #include "wire/message.h"
 
+#include <stdatomic.h>
+
 struct contents;
 struct manifest;
 
@@ -24,6 +26,7 @@ struct weights_spec {
     const char *path;                /* borrowed; NULL = random from the seed */
     struct contents *contents;       /* borrowed; with a manifest, which then decides */
     const struct manifest *manifest; /* borrowed; NULL = path or seed */
+    const atomic_bool *cancel;       /* borrowed; ends stage_load once true; NULL: nothing does */
 };
 
 NODISCARD shoal_status weights_open(const struct weights_spec *spec, struct weight_source **out,
@@ -62,7 +65,7 @@ NODISCARD shoal_status stage_compile(const struct stage_options *options, struct
                                      struct shoal_error *error);
 void stage_memory_get(const struct stage *stage, struct stage_memory *out);
 
-/* Once. Errors: the weight source's and the executor's. */
+/* Once. Errors: the weight source's and the executor's; CANCELLED. */
 NODISCARD shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
                                   struct shoal_error *error);
 void stage_destroy(struct stage *stage); /* loaded or not; NULL allowed */
