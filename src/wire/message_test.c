@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "wire/bytes.h"
+#include "wire/fragment.h"
 #include "wire/hello.h"
 #include "wire/message.h"
 
@@ -344,6 +345,45 @@ static void test_hello_round_trip(void **state) {
     assert_true(out.session);
 }
 
+static void test_printable(void **state) {
+    (void)state;
+    char out[8];
+    wire_printable("a\x1b[\xc3\xa9 z and more", 19, out, sizeof out);
+    assert_string_equal(out, "a?[?? z");
+    wire_printable("ab\0cd", 5, out, sizeof out);
+    assert_string_equal(out, "ab");
+    wire_printable("abcd", 2, out, sizeof out);
+    assert_string_equal(out, "ab");
+    wire_printable(NULL, 0, out, sizeof out);
+    assert_string_equal(out, "");
+}
+
+static void test_fragments(void **state) {
+    (void)state;
+    uint8_t tag[WIRE_TAG_BYTES];
+    struct wire_assembly assembly = {0};
+    uint64_t offset = 7;
+    wire_tag_encode(1000, 0, tag);
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 400, 999, &offset)); /* limit */
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag - 1, 400, 1000, &offset));
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 0, 1000, &offset));
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 1001, 1000, &offset));
+    assert_true(offset == 7 && assembly.total == 0);
+    assert_true(wire_assembly_take(&assembly, tag, sizeof tag, 400, 1000, &offset));
+    assert_true(offset == 0 && assembly.total == 1000 && assembly.have == 400);
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 400, 1000, &offset)); /* twice */
+    wire_tag_encode(1000, 500, tag);
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 100, 1000, &offset)); /* a gap */
+    wire_tag_encode(999, 400, tag);
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 100, 1000, &offset));
+    wire_tag_encode(1000, 400, tag);
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 601, 1000, &offset));
+    assert_true(wire_assembly_take(&assembly, tag, sizeof tag, 600, 1000, &offset));
+    assert_true(offset == 400 && assembly.have == assembly.total);
+    assembly = (struct wire_assembly){0};
+    assert_false(wire_assembly_take(&assembly, tag, sizeof tag, 600, 1000, &offset)); /* a middle */
+}
+
 static void test_hello_corrupt(void **state) {
     (void)state;
     static const struct {
@@ -410,6 +450,8 @@ int main(void) {
         cmocka_unit_test(test_encode_no_space),
         cmocka_unit_test(test_hello_round_trip),
         cmocka_unit_test(test_hello_corrupt),
+        cmocka_unit_test(test_fragments),
+        cmocka_unit_test(test_printable),
         cmocka_unit_test(test_random_flips_never_decode_to_another_layout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,17 +96,6 @@ const struct zmq_allowed *auth_find_key(const struct allow_list *list, const cha
     return NULL;
 }
 
-enum {
-    ZAP_VERSION,
-    ZAP_REQUEST,
-    ZAP_DOMAIN,
-    ZAP_ADDRESS,
-    ZAP_ROUTING,
-    ZAP_MECHANISM,
-    ZAP_KEY,
-    ZAP_FRAMES
-};
-
 /* Whose key this is, into name; false if nobody's. */
 static bool admit(struct endpoint *e, const uint8_t key[KEY_BYTES],
                   char name[TRANSPORT_NAME_BYTES]) {
@@ -133,43 +122,48 @@ static void answer(void *zap, const void *request, size_t request_bytes, const c
     (void)zmq_send(zap, "", 0, 0);
 }
 
-bool auth_serve(struct endpoint *e) {
-    uint8_t frames[ZAP_FRAMES][256];
-    size_t sizes[ZAP_FRAMES] = {0};
+/* One request; false: there is none. */
+static bool read_request(void *zap, struct zap_request *out) {
     int more = 1;
     size_t more_bytes = sizeof more;
-    size_t count = 0;
+    out->count = 0;
     while (more) {
-        uint8_t rest[256];
-        uint8_t *to = count < ZAP_FRAMES ? frames[count] : rest;
-        const int got = zmq_recv(e->zap, to, sizeof rest, ZMQ_DONTWAIT);
+        uint8_t rest[ZAP_FRAME_BYTES];
+        uint8_t *to = out->count < ZAP_FRAMES ? out->frames[out->count] : rest;
+        const int got = zmq_recv(zap, to, ZAP_FRAME_BYTES, ZMQ_DONTWAIT);
         if (got < 0) {
             return false;
         }
-        if (count < ZAP_FRAMES) {
-            sizes[count] = (size_t)got < sizeof rest ? (size_t)got : sizeof rest;
+        if (out->count < ZAP_FRAMES) {
+            out->sizes[out->count] = (size_t)got;
         }
-        count++;
-        (void)zmq_getsockopt(e->zap, ZMQ_RCVMORE, &more, &more_bytes);
+        out->count++;
+        (void)zmq_getsockopt(zap, ZMQ_RCVMORE, &more, &more_bytes);
+    }
+    return true;
+}
+
+bool auth_serve(struct endpoint *e) {
+    struct zap_request request;
+    if (!read_request(e->zap, &request)) {
+        return false;
     }
     char name[TRANSPORT_NAME_BYTES] = "";
-    const bool is_curve = count == ZAP_FRAMES && sizes[ZAP_MECHANISM] == 5 &&
-                          memcmp(frames[ZAP_MECHANISM], "CURVE", 5) == 0 &&
-                          sizes[ZAP_KEY] == KEY_BYTES;
-    const bool admitted = is_curve && admit(e, frames[ZAP_KEY], name);
+    const uint8_t *key = zap_key(&request);
+    const bool admitted = key != NULL && admit(e, key, name);
     if (admitted) {
         e->admitted++;
     } else {
-        char who[64] = "", key[ZMQ_KEY_TEXT] = "none";
-        (void)snprintf(who, sizeof who, "%.*s", (int)sizes[ZAP_ADDRESS],
-                       (const char *)frames[ZAP_ADDRESS]);
-        if (is_curve) {
-            (void)zmq_z85_encode(key, frames[ZAP_KEY], KEY_BYTES);
+        char who[64], key_text[ZMQ_KEY_TEXT] = "none", text[128];
+        zap_address(&request, who, sizeof who);
+        if (key != NULL) {
+            (void)zmq_z85_encode(key_text, key, KEY_BYTES);
         }
-        char text[128];
-        (void)snprintf(text, sizeof text, "key %s is not on the allow-list", key);
+        (void)snprintf(text, sizeof text, "key %s is not on the allow-list", key_text);
         io_refuse(e, REFUSED_KEY, who, text);
     }
-    answer(e->zap, frames[ZAP_REQUEST], sizes[ZAP_REQUEST], admitted ? name : NULL);
+    const size_t id = request.count > ZAP_REQUEST ? request.sizes[ZAP_REQUEST] : 0;
+    answer(e->zap, request.frames[ZAP_REQUEST], id < ZAP_FRAME_BYTES ? id : ZAP_FRAME_BYTES,
+           admitted ? name : NULL);
     return true;
 }

@@ -133,7 +133,7 @@ static void *run_relay(void *argument) {
                 memcpy(relay->bytes + relay->count, buffer, (size_t)got);
                 relay->count += (size_t)got;
             }
-            if (from == 0 && relay->bytes_per_second > 0) {
+            if (relay->bytes_per_second > 0 && (from == 0 || relay->slow_back)) {
                 platform_sleep_ns((uint64_t)got * CLOCK_SECOND / relay->bytes_per_second);
             }
         }

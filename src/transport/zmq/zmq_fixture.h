@@ -26,6 +26,7 @@ struct relay {
     uint8_t *bytes; /* of the client, up to capacity; NULL: none kept */
     size_t capacity, count;
     size_t bytes_per_second; /* from the client; 0: as fast as it goes */
+    bool slow_back;          /* and from the server */
     char address[64];        /* where it listens, after relay_start */
     int listener;
     pthread_t thread;

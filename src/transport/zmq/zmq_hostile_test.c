@@ -446,23 +446,27 @@ static void test_hello_of_another_version_names_both(void **state) {
     siege_close(&siege);
 }
 
-/* A server of another version: a bare ROUTER that answers our HELLO in its own way. */
-static void test_dialling_a_device_of_another_version_names_both(void **state) {
-    (void)state;
-    struct cluster cluster;
-    cluster_open(&cluster, &fixture_tcp);
-    const struct shared *shared = cluster.shared;
-    struct transport *t = cluster_add(&cluster, 0, NULL);
-    void *context = zmq_ctx_new(), *server = zmq_socket(context, ZMQ_ROUTER);
+/* device-1 as a bare ROUTER, which answers our HELLO in its own way. */
+static void *server_open(void *context, const struct shared *shared, char address[128]) {
+    void *server = zmq_socket(context, ZMQ_ROUTER);
     const int yes = 1, linger = 0, patience = (int)(PATIENCE / CLOCK_MS);
-    char address[128];
-    size_t address_bytes = sizeof address;
+    size_t address_bytes = 128;
     (void)zmq_setsockopt(server, ZMQ_CURVE_SERVER, &yes, sizeof yes);
     (void)zmq_setsockopt(server, ZMQ_CURVE_SECRETKEY, shared->keys[1].secret_key, ZMQ_KEY_TEXT);
     (void)zmq_setsockopt(server, ZMQ_LINGER, &linger, sizeof linger);
     (void)zmq_setsockopt(server, ZMQ_RCVTIMEO, &patience, sizeof patience);
     assert_int_equal(zmq_bind(server, "tcp://127.0.0.1:0"), 0);
     assert_int_equal(zmq_getsockopt(server, ZMQ_LAST_ENDPOINT, address, &address_bytes), 0);
+    return server;
+}
+
+static void test_dialling_a_device_of_another_version_names_both(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    char address[128];
+    void *context = zmq_ctx_new(), *server = server_open(context, cluster.shared, address);
     assert_int_equal(t->ops->connect(t, "device-1", address, NULL, NULL), SHOAL_OK);
     uint8_t id[256], span[1024];
     const int id_bytes = zmq_recv(server, id, sizeof id, 0);
@@ -696,6 +700,37 @@ static void test_a_message_without_an_end(void **state) {
     siege_close(&siege);
 }
 
+static void test_dialling_a_device_whose_message_has_no_end(void **state) {
+    (void)state;
+    struct cluster cluster;
+    cluster_open(&cluster, &fixture_tcp);
+    struct transport *t = cluster_add(&cluster, 0, NULL);
+    char address[128];
+    void *context = zmq_ctx_new(), *server = server_open(context, cluster.shared, address);
+    struct relay relay = {.to = address, .bytes_per_second = 4000000, .slow_back = true};
+    relay_start(&relay);
+    assert_int_equal(t->ops->connect(t, "device-1", relay.address, NULL, NULL), SHOAL_OK);
+    uint8_t id[256], span[1024];
+    const int id_bytes = zmq_recv(server, id, sizeof id, 0);
+    assert_true(id_bytes > 0);
+    assert_int_equal(zmq_recv(server, span, sizeof span, 0), WIRE_HELLO_MESSAGE_BYTES);
+    (void)zmq_send(server, id, (size_t)id_bytes, ZMQ_SNDMORE);
+    (void)zmq_send(server, span, WIRE_HELLO_MESSAGE_BYTES, 0);
+    (void)expect_event(t, WANT_ALL, TRANSPORT_PEER_UP);
+    (void)zmq_send(server, id, (size_t)id_bytes, ZMQ_SNDMORE);
+    for (size_t sent = 0; sent < (size_t)64 << 20; sent += sizeof big) {
+        assert_int_equal(zmq_send(server, big, sizeof big, ZMQ_SNDMORE), sizeof big);
+    }
+    (void)zmq_send(server, big, 1, 0);
+    const struct transport_event event = expect_event(t, WANT_ALL, TRANSPORT_PEER_LOST);
+    assert_int_equal(event.reason, TRANSPORT_LOST_BREACH);
+    assert_string_equal(event.text, "broke the protocol: a message without an end");
+    (void)zmq_close(server);
+    (void)zmq_ctx_term(context);
+    relay_stop(&relay);
+    cluster_close(&cluster);
+}
+
 static void test_a_first_message_without_an_end(void **state) {
     (void)state;
     struct siege siege;
@@ -753,6 +788,7 @@ int main(void) {
         cmocka_unit_test(test_devices_that_break_the_protocol_are_lost),
         cmocka_unit_test(test_signs_of_life_at_full_speed),
         cmocka_unit_test(test_a_message_without_an_end),
+        cmocka_unit_test(test_dialling_a_device_whose_message_has_no_end),
         cmocka_unit_test(test_a_first_message_without_an_end),
         cmocka_unit_test(test_a_device_started_again_replaces_itself),
     };

@@ -8,7 +8,9 @@
 #define TRANSPORT_ZMQ_ZMQ_INTERNAL_H
 
 #include "transport/core.h"
+#include "transport/zmq/zap.h"
 #include "transport/zmq/zmq_transport.h"
+#include "wire/fragment.h"
 #include "wire/hello.h"
 
 #include <netdb.h>
@@ -30,10 +32,9 @@
 #define SEND_BUFFER_BYTES (512 << 10) /* the kernel's: what it holds delays every sign of life */
 #define FRAGMENTS_UNDERWAY 3          /* handed to libzmq and not yet consumed, per connection */
 #define FRAGMENTS_LOW 1               /* when it pays to wake the I/O thread for more */
-#define TAG_BYTES 16                  /* before a fragment: total length, offset */
 #define COPY_BYTES 4096               /* up to here a copy is cheaper than a callback */
 #define CURVE_OVERHEAD 64             /* of a frame; really 33 */
-#define KEY_BYTES 32
+#define KEY_BYTES ZAP_KEY_BYTES
 #define LIBRARY_THREADS 2     /* one that moves bytes, one that closes sockets */
 #define FLUSH_NS CLOCK_SECOND /* the most that an orderly end waits for */
 #define CONTROL_CREDIT_BATCH 32
@@ -121,7 +122,7 @@ struct link { /* one connection */
     atomic_uint references;               /* fragments, and 1 until dead */
     /* Receiving: */
     struct message *assembling;
-    size_t assembled;
+    struct wire_assembly assembly;
     uint64_t handed; /* messages from libzmq, to be compared with the bytes: zmq_watch.c */
     uint64_t watched_handed, watched_bytes, watch_ns;
     bool suspect;

@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "platform/clock.h"
-#include "wire/bytes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -116,9 +115,8 @@ static enum sent send_fragment(struct link *link, struct message *message, size_
     void *socket;
     enum sent status = send_envelope(link, &socket);
     if (status == SENT && count < message->outside.size) {
-        uint8_t tag[TAG_BYTES];
-        bytes_put(tag, message->outside.size, 8);
-        bytes_put(tag + 8, offset, 8);
+        uint8_t tag[WIRE_TAG_BYTES];
+        wire_tag_encode(message->outside.size, offset, tag);
         if (zmq_send(socket, tag, sizeof tag, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
             status = sent_of_errno();
         }

@@ -4,7 +4,6 @@
 
 #include "base/log.h"
 #include "platform/clock.h"
-#include "wire/bytes.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +47,9 @@ static void come_up(struct link *link, const struct wire_hello *hello,
     link->heard_ns = link->spoke_ns = link->pinged_ns = now;
     link->state = LINK_UP;
     if (strcmp(hello->name, link->user) != 0) {
-        log_info("%s calls itself \"%.63s\"; its key says otherwise", link->name, hello->name);
+        char own[WIRE_NAME_BYTES];
+        wire_printable(hello->name, sizeof hello->name, own, sizeof own);
+        log_info("%s calls itself \"%s\"; its key says otherwise", link->name, own);
     }
     if (!link->dialled) {
         link_hello(link);
@@ -164,15 +165,11 @@ static void hello_of_accepted(struct link *link, const struct wire_message *mess
 /* ---- messages of a connection that is up ---- */
 
 static void on_bye(struct link *link, const struct wire_message *message) {
-    char text[CORE_TEXT];
-    const int length = message->header.text_bytes < 90 ? (int)message->header.text_bytes : 90;
-    const char *reason = message->text != NULL ? message->text : "";
-    (void)snprintf(text, sizeof text, "refused us: %.*s", length, reason);
-    for (char *at = text; *at != '\0'; at++) { /* a peer's words do not steer a terminal */
-        if ((unsigned char)*at < 32 || *at == 127) {
-            *at = '?';
-        }
+    char text[CORE_TEXT], reason[96] = "";
+    if (message->text != NULL) { /* a peer's words do not steer a terminal */
+        wire_printable(message->text, message->header.text_bytes, reason, sizeof reason);
     }
+    (void)snprintf(text, sizeof text, "refused us: %s", reason);
     if (link->state == LINK_DIALLING && message->header.items == BYE_CROSSED) {
         link_wait(link); /* until the dial's deadline */
         return;
@@ -304,27 +301,10 @@ static void on_whole(struct link *link, const void *bytes, size_t size, uint64_t
     deliver(link, copy, kind);
 }
 
-/* Room for a message that comes in fragments; only if its sender has credit, so that memory is
- * bounded. */
-static bool begin_assembly(struct link *link, uint64_t total) {
-    struct endpoint *e = link->endpoint;
-    const size_t limit = e->core.message_bytes > e->core.control_bytes ? e->core.message_bytes
-                                                                       : e->core.control_bytes;
-    if (link->assembling != NULL || total > limit || total < WIRE_HEADER_BYTES) {
-        violate(link, REFUSED_MALFORMED, "a fragment out of place");
-        return false;
-    }
-    if (pool_take(e->core.pool, (size_t)total, &link->assembling, NULL) != SHOAL_OK) {
-        out_of_memory(link, (size_t)total);
-        return false;
-    }
-    link->assembled = 0;
-    return true;
-}
-
 static void finish_assembly(struct link *link) {
     struct message *message = link->assembling;
     link->assembling = NULL;
+    link->assembly = (struct wire_assembly){0};
     struct wire_message decoded;
     struct shoal_error error = {.text = ""};
     if (wire_decode(message->outside.data, message->outside.size, &decoded, &error) != SHOAL_OK) {
@@ -340,28 +320,28 @@ static void finish_assembly(struct link *link) {
     deliver(link, message, decoded.header.kind);
 }
 
+/* Room for the message is taken at its first fragment: one per connection, whatever its credit. */
 static void on_fragment(struct link *link, const uint8_t *tag, size_t tag_bytes, const void *bytes,
                         size_t size) {
     if (link->state == LINK_LEAVING) {
         return;
     }
-    if (link->state != LINK_UP || tag_bytes != TAG_BYTES || size == 0) {
+    const struct core *core = &link->endpoint->core;
+    const size_t limit =
+        core->message_bytes > core->control_bytes ? core->message_bytes : core->control_bytes;
+    uint64_t offset = 0;
+    if (link->state != LINK_UP ||
+        !wire_assembly_take(&link->assembly, tag, tag_bytes, size, limit, &offset)) {
         violate(link, REFUSED_MALFORMED, "a fragment out of place");
         return;
     }
-    const uint64_t total = bytes_get_u64(tag), offset = bytes_get_u64(tag + 8);
-    if (offset == 0 && !begin_assembly(link, total)) {
+    const size_t total = (size_t)link->assembly.total;
+    if (offset == 0 && pool_take(core->pool, total, &link->assembling, NULL) != SHOAL_OK) {
+        out_of_memory(link, total);
         return;
     }
-    struct message *message = link->assembling;
-    if (message == NULL || total != message->outside.size || offset != link->assembled ||
-        size > message->outside.size - link->assembled) {
-        violate(link, REFUSED_MALFORMED, "a fragment out of place");
-        return;
-    }
-    memcpy((uint8_t *)message->outside.data + link->assembled, bytes, size);
-    link->assembled += size;
-    if (link->assembled == message->outside.size) {
+    memcpy((uint8_t *)link->assembling->outside.data + offset, bytes, size);
+    if (link->assembly.have == link->assembly.total) {
         finish_assembly(link);
     }
 }
