@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct bench_arguments {
-    int64_t batch, threads, repeats, seed;
+    int64_t batch, threads, repeats, seed, length;
     const char *isa, *kernels, *dtype;
     bool json;
 };
@@ -96,7 +96,9 @@ static shoal_status bench(const struct bench_arguments *arguments, const char *m
     TRY(model_ref_open(model, NULL, (uint64_t)arguments->seed, &ref, error));
     struct graph *graph = NULL;
     struct kernel_choice *choice = NULL;
-    shoal_status status = model_build(model_ref_config(ref), &graph, error);
+    struct model_config config = *model_ref_config(ref);
+    config.length = arguments->length > 0 ? arguments->length : config.length;
+    shoal_status status = model_build(&config, &graph, error); /* refuses what is too long */
     if (status == SHOAL_OK) {
         status = kernel_choice_create(&choice, error);
     }
@@ -153,6 +155,8 @@ int cli_bench(int argc, char **argv) {
         {"threads", ARGS_COUNT, "T", "threads (default 1)", &a.threads, 1, 1024},
         {"repeats", ARGS_COUNT, "R", "runs, of which the median counts (default 7)", &a.repeats, 1,
          1000},
+        {"max-length", ARGS_COUNT, "T", "tokens of each text (default: the model's longest)",
+         &a.length, 1, 65536},
         {"dtype", ARGS_TEXT, "D", "f32 (the one in this version)", &a.dtype, 0, 0},
         {"isa", ARGS_TEXT, "I", "instruction set cap: native, baseline, avx2, avx512, neon", &a.isa,
          0, 0},
@@ -169,6 +173,7 @@ int cli_bench(int argc, char **argv) {
                    "GFLOP/s, and the fraction of this processor's own multiply-add peak, measured "
                    "beside it.",
         .examples = "  shoal bench engine vit-large --batch 8 --threads 1\n"
+                    "  shoal bench engine bert-base --max-length 128\n"
                     "  shoal bench engine vit-base --isa avx2 --json\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0]};
