@@ -6,6 +6,9 @@
 #include "cli/args.h"
 
 int cli_key(int argc, char **argv);
+int cli_nodes(int argc, char **argv);
+int cli_links(int argc, char **argv);
+int cli_doctor(int argc, char **argv);
 int cli_node(int argc, char **argv);
 int cli_profile(int argc, char **argv);
 int cli_plan(int argc, char **argv);

@@ -22,6 +22,9 @@ static const struct {
      "bench engine MODEL: one process, no network, fraction of the processor's peak"},
     {"key", cli_key, "make and show this machine's key, and the lines that others need"},
     {"cache", cli_cache, "what this machine keeps of models: list, remove, verify"},
+    {"nodes", cli_nodes, "show the devices of a cluster: there or not, memory, cache, jobs"},
+    {"links", cli_links, "measure every link of a cluster"},
+    {"doctor", cli_doctor, "say what is wrong with a cluster, and what mends it"},
     {"node", cli_node, "be a device: listen, hold a stage, compute"},
 };
 

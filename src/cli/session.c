@@ -134,7 +134,7 @@ static shoal_status check_flags(const struct session *session, struct shoal_erro
 }
 
 /* A store that cannot be opened costs time, not the run. */
-static struct store *open_store(void) {
+struct store *session_open_store(void) {
     char path[4096];
     struct shoal_error error;
     struct store *store = NULL;
@@ -234,7 +234,7 @@ shoal_status session_open(struct session *session, const char *model, struct sho
     if (session->on_model != NULL) {
         TRY(session->on_model(session->on_model_context, error));
     }
-    session->store = open_store();
+    session->store = session_open_store();
     TRY(start_devices(session, error));
     const struct planning_options planning = {.cluster = session->cluster,
                                               .model = model_ref_config(session->model),

@@ -68,6 +68,9 @@ NODISCARD shoal_status session_read_key(const char *path, struct zmq_keypair *ou
  */
 bool session_bit_identical(const struct session *session, char text[SHOAL_ERROR_TEXT]);
 
+/* NULL, with a warning, if there is none to be had. */
+struct store *session_open_store(void);
+
 /* One line on standard error, on a terminal replaced by the next; with --json on a terminal only.
  */
 void session_say(struct session *session, const char *format, ...)

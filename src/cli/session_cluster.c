@@ -9,9 +9,8 @@
 /* What the cluster file says, or the nodes, is not for the command line to say. */
 shoal_status session_check_cluster_flags(const struct session *session, struct shoal_error *error) {
     if (session->cluster_path == NULL) {
-        return session->available || session->key_path != NULL
-                   ? error_set(error, SHOAL_USAGE, "--%s has a meaning with --cluster only",
-                               session->available ? "available" : "key")
+        return session->available
+                   ? error_set(error, SHOAL_USAGE, "--available has a meaning with --cluster only")
                    : SHOAL_OK;
     }
     if (session->devices > 0) {

@@ -139,7 +139,7 @@ static shoal_status handle_event(struct node *node, struct transport_event *even
         node_contents_peer_up(node, event->peer);
         break;
     case TRANSPORT_PEER_LOST:
-        node_peer_went(node, event->peer, event->text);
+        node_peer_went(node, event->peer, event->reason, event->text);
         node_link_peer_lost(node, event->peer, event->text);
         node_measurement_peer_lost(node, event->peer);
         node_jobs_peer_lost(node, event->peer, event->text);

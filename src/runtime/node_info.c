@@ -80,14 +80,14 @@ shoal_status node_call_info(struct node_call *call, struct shoal_error *error) {
         "machine", machine, "cpu", control_string(cpu_model_name()), "isa", isa_name(isa_current()),
         "libraries", kernel_libraries(), "cores", cpu_usable_cores(), "threads", options->threads);
     json_t *rest = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:I, s:f}", "message_bytes",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o, s:s?, s:I, s:f}", "message_bytes",
         (json_int_t)(options->message_bytes > 0 ? options->message_bytes : TRANSPORT_MESSAGE_BYTES),
         "memory_limit", (json_int_t)options->memory_limit, "memory_available",
         (json_int_t)memory_available_bytes(), "memory_total", (json_int_t)memory_total_bytes(),
         "memory_reserved", (json_int_t)node_reserved_bytes(node), "resident_bytes",
         (json_int_t)node->start_resident_bytes, "shared_process", (int)options->shared_process,
-        "jobs", jobs_document(node), "cache", cache_document(node), "clock_ms",
-        (json_int_t)platform_wall_ms(), "uptime_s",
+        "jobs", jobs_document(node), "cache", cache_document(node), "allow_file",
+        options->allow_file, "clock_ms", (json_int_t)platform_wall_ms(), "uptime_s",
         (double)(platform_now_ns() - node->start_ns) * 1e-9);
     if (reply == NULL || rest == NULL || json_object_update(reply, rest) != 0) {
         json_decref(reply);

@@ -84,6 +84,7 @@ struct node_dial {
     char peer[TRANSPORT_NAME_BYTES]; /* "": free */
     char asker[TRANSPORT_NAME_BYTES];
     uint64_t id;
+    bool listed; /* the allow-list here has the peer */
 };
 
 struct node_peer;        /* node_peers.c's: one that is connected */
@@ -189,7 +190,8 @@ void node_link_peer_lost(struct node *node, const char *peer, const char *reason
 /* node_peers.c */
 NODISCARD shoal_status node_peer_came(struct node *node, const char *name,
                                       struct shoal_error *error);
-void node_peer_went(struct node *node, const char *name, const char *reason);
+void node_peer_went(struct node *node, const char *name, enum transport_lost lost,
+                    const char *reason);
 void node_peer_writable(struct node *node, const char *name);
 void node_peer_probes(struct node *node, const char *name, const struct wire_header *header);
 bool node_peer_is_up(const struct node *node, const char *name);
@@ -204,7 +206,7 @@ NODISCARD shoal_status node_read_device(struct node *node, const json_t *device,
 /* The device of a request's "peer", "address" and "key", as *device, the caller's, for node_dial.
  */
 NODISCARD shoal_status node_read_peer(const struct node_call *call, char name[TRANSPORT_NAME_BYTES],
-                                      json_t **device, struct shoal_error *error);
+                                      json_t **device, bool *listed, struct shoal_error *error);
 /* Dials unless it is connected or being dialled; PEER_UP or PEER_LOST follows then. */
 NODISCARD shoal_status node_dial(struct node *node, const char *name, const json_t *device,
                                  struct shoal_error *error);

@@ -112,7 +112,7 @@ shoal_status node_call_link(struct node_call *call, struct shoal_error *error) {
         (void)snprintf(peer, sizeof peer, "%s", call->peer);
     } else {
         json_t *device;
-        TRY(node_read_peer(call, peer, &device, error));
+        TRY(node_read_peer(call, peer, &device, NULL, error));
         const shoal_status status = node_dial(node, peer, device, error);
         json_decref(device);
         TRY(status);

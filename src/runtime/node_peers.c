@@ -79,7 +79,7 @@ shoal_status node_dial(struct node *node, const char *name, const json_t *device
 }
 
 shoal_status node_read_peer(const struct node_call *call, char name[TRANSPORT_NAME_BYTES],
-                            json_t **device, struct shoal_error *error) {
+                            json_t **device, bool *listed, struct shoal_error *error) {
     json_t *copy = json_copy((json_t *)(uintptr_t)call->request); /* "peer" is "name" elsewhere */
     json_t *peer = json_object_get(call->request, "peer");
     if (copy == NULL || (peer != NULL && json_object_set(copy, "name", peer) != 0)) {
@@ -90,7 +90,7 @@ shoal_status node_read_peer(const struct node_call *call, char name[TRANSPORT_NA
     shoal_status status =
         control_text(call->request, "peer", TRANSPORT_NAME_BYTES - 1, &ignored, error);
     if (status == SHOAL_OK) {
-        status = node_read_device(call->node, copy, name, NULL, error);
+        status = node_read_device(call->node, copy, name, listed, error);
     }
     if (status != SHOAL_OK) {
         json_decref(copy);
@@ -102,10 +102,13 @@ shoal_status node_read_peer(const struct node_call *call, char name[TRANSPORT_NA
 
 /* ---- `dial`: can this device reach that one? ---- */
 
-static void answer_dial(struct node *node, struct node_dial *dial, bool up, const char *text) {
+/* reason: of a dial that failed; NULL: it did not, or nothing was dialled. */
+static void answer_dial(struct node *node, struct node_dial *dial, bool up, const char *reason,
+                        const char *text) {
     node_reply(node, dial->asker,
-               json_pack("{s:I, s:b, s:b, s:o}", "id", (json_int_t)dial->id, "ok", 1, "up", (int)up,
-                         "text", control_string(text)));
+               json_pack("{s:I, s:b, s:b, s:b, s:s?, s:o}", "id", (json_int_t)dial->id, "ok", 1,
+                         "up", (int)up, "listed", (int)dial->listed, "reason", reason, "text",
+                         control_string(text)));
     dial->peer[0] = '\0';
 }
 
@@ -121,7 +124,7 @@ shoal_status node_call_dial(struct node_call *call, struct shoal_error *error) {
         return error_set(error, SHOAL_BUSY, "busy with dialling %d devices", NODE_MAX_DIALS);
     }
     json_t *device;
-    TRY(node_read_peer(call, made.peer, &device, error));
+    TRY(node_read_peer(call, made.peer, &device, &made.listed, error));
     if (made.peer[0] == '\0') {
         json_decref(device);
         return error_set(error, SHOAL_PROTOCOL, "control message: 'peer' is empty");
@@ -132,17 +135,18 @@ shoal_status node_call_dial(struct node_call *call, struct shoal_error *error) {
     json_decref(device);
     *place = made;
     if (status != SHOAL_OK) {
-        answer_dial(node, place, false, why.text);
+        answer_dial(node, place, false, NULL, why.text);
     } else if (node_peer_is_up(node, made.peer)) {
-        answer_dial(node, place, true, "connected before");
+        answer_dial(node, place, true, NULL, "connected before");
     }
     return SHOAL_OK;
 }
 
-static void dials_end(struct node *node, const char *peer, bool up, const char *text) {
+static void dials_end(struct node *node, const char *peer, bool up, const char *reason,
+                      const char *text) {
     for (int i = 0; i < NODE_MAX_DIALS; i++) {
         if (strcmp(node->dials[i].peer, peer) == 0) {
-            answer_dial(node, &node->dials[i], up, text);
+            answer_dial(node, &node->dials[i], up, reason, text);
         } else if (!up && strcmp(node->dials[i].asker, peer) == 0) {
             node->dials[i].peer[0] = '\0';
         }
@@ -180,18 +184,19 @@ shoal_status node_peer_came(struct node *node, const char *name, struct shoal_er
     peer->next = node->peers;
     node->peers = peer;
     log_info("%s is connected", name);
-    dials_end(node, name, true, "connected");
+    dials_end(node, name, true, NULL, "connected");
     return SHOAL_OK;
 }
 
-void node_peer_went(struct node *node, const char *name, const char *reason) {
+void node_peer_went(struct node *node, const char *name, enum transport_lost lost,
+                    const char *reason) {
     if (find_peer(node, name) != NULL) {
         log_info("%s is gone: %s", name, reason);
     } else {
         log_warn("%s cannot be reached: %s", name, reason);
     }
     remove_peer(node, name);
-    dials_end(node, name, false, reason);
+    dials_end(node, name, false, transport_lost_name(lost), reason);
 }
 
 void node_peer_writable(struct node *node, const char *name) {
