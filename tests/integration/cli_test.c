@@ -27,7 +27,8 @@ static void every_command_explains_itself_with_examples(void **state) {
     (void)state;
     expect("--help", 0, "usage: shoal COMMAND");
     expect("--version", 0, "shoal ");
-    static const char *const commands[] = {"run", "plan", "profile", "key", "node", "bench", "cache"};
+    static const char *const commands[] = {"run",   "plan",   "profile", "key",   "nodes",
+                                           "links", "doctor", "node",    "bench", "cache"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         char text[64];
         (void)snprintf(text, sizeof text, "%s --help", commands[i]);
