@@ -132,7 +132,8 @@ static shoal_status sign_lock(const struct contents *contents, struct shoal_erro
 }
 
 static bool is_old(const struct contents_entry *entry, int64_t now_s) {
-    const int64_t age = now_s - entry->used_ns / 1000000000, most = CONTENTS_PARTIAL_DAYS * 86400;
+    const int64_t age = now_s - entry->used_ns / 1000000000,
+                  most = INT64_C(86400) * CONTENTS_PARTIAL_DAYS;
     return age > most || age < -most;
 }
 

@@ -14,7 +14,7 @@ static void crash(const char *key, size_t size, int steps) {
     if (child == 0) {
         const struct contents_options options = {.directory = directory, .lock = true};
         struct contents *contents;
-        struct contents_writer *writer;
+        struct contents_writer *writer = NULL;
         uint64_t have;
         if (steps == 0 || contents_open(&options, &contents, &error) != SHOAL_OK) {
             _exit(1);
@@ -79,7 +79,7 @@ static bool fill_the_disk(void) {
            !contents_has(contents, first, NULL) &&
            contents_verify(contents, second, &error) == SHOAL_OK;
     /* Somebody else fills the disk after the room was found; what may go goes. */
-    struct contents_writer *writer;
+    struct contents_writer *writer = NULL;
     uint64_t have;
     char path[700];
     (void)snprintf(path, sizeof path, "%s/other", directory);
@@ -135,7 +135,7 @@ static bool meet_the_limit(void) {
     const struct rlimit limit = {100000, 100000};
     const struct contents_options options = {.directory = directory};
     struct contents *contents;
-    struct contents_writer *writer;
+    struct contents_writer *writer = NULL;
     uint64_t have;
     draw(1, 150000, key);
     bool good = signal(SIGXFSZ, SIG_IGN) != SIG_ERR &&
@@ -226,7 +226,7 @@ static void property_step(struct property *p, uint64_t stream, uint64_t step) {
     const uint64_t at = step * 4;
     const size_t k = random_u32(stream, at) % PROPERTY_KEYS;
     const uint32_t amount = random_u32(stream, at + 1);
-    struct contents_writer *writer;
+    struct contents_writer *writer = NULL;
     uint64_t have;
     draw(k, p->sizes[k], p->keys[k]);
     const uint32_t action = random_u32(stream, at + 2) % 16;

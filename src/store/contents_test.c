@@ -183,7 +183,8 @@ static void test_what_was_used_longest_ago_goes(void **unused) {
     assert_true(usage.disk_free_bytes <= usage.disk_bytes);
 
     /* More than can go: nothing goes, and the figures are named. */
-    assert_int_equal(contents_make_room(contents, 12288 * KEYS - 4096, &error), SHOAL_NO_SPACE);
+    assert_int_equal(contents_make_room(contents, UINT64_C(12288) * KEYS - 4096, &error),
+                     SHOAL_NO_SPACE);
     expect_text(directory);
     expect_text("0.057 MB"); /* asked */
     expect_text("0.061 MB"); /* quota and used */
@@ -191,12 +192,12 @@ static void test_what_was_used_longest_ago_goes(void **unused) {
     assert_int_equal(contents_usage_get(contents, &usage, &error), SHOAL_OK);
     assert_int_equal(usage.contents, KEYS);
     assert_int_equal(contents_make_room(contents, UINT64_MAX, &error), SHOAL_NO_SPACE);
-    assert_int_equal(contents_make_room(contents, 12288 * (KEYS - 1), &error), SHOAL_OK);
+    assert_int_equal(contents_make_room(contents, UINT64_C(12288) * (KEYS - 1), &error), SHOAL_OK);
     assert_int_equal(contents_usage_get(contents, &usage, &error), SHOAL_OK);
     assert_int_equal(usage.contents, 1);
     contents_unpin(contents, keys[1]);
     contents_unpin(contents, keys[1]); /* too often hurts nobody */
-    assert_int_equal(contents_make_room(contents, 12288 * KEYS, &error), SHOAL_OK);
+    assert_int_equal(contents_make_room(contents, UINT64_C(12288) * KEYS, &error), SHOAL_OK);
     assert_false(contents_has(contents, keys[1], NULL));
     contents_close(contents);
 }
