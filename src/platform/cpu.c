@@ -1,5 +1,8 @@
 #include "platform/cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
@@ -18,6 +21,9 @@ void cpu_features_get(struct cpu_features *out) {
         __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512dq") != 0;
     out->avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
     out->avx512_vnni = __builtin_cpu_supports("avx512vnni") != 0;
+    unsigned a, b, c, d;
+    out->sha = __builtin_cpu_supports("sse4.1") != 0 && __builtin_cpu_supports("ssse3") != 0 &&
+               __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1) != 0;
 #elif defined(__aarch64__)
     out->neon = true;
 #endif

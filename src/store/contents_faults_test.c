@@ -1,8 +1,10 @@
 /* Contents: whole or not there, whatever happens: crashes, full disks, random use. */
 #include "store/contents_testing.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -306,12 +308,100 @@ static void test_random_use(void **unused) {
     }
 }
 
+/* Two threads put, evict and remove in one small directory while two look, map and pin. What is
+ * pinned and there must stay; what is mapped must be right. */
+enum { RACE_KEYS = 8, RACE_SIZE = 9000, RACE_STEPS = 120 };
+
+struct race {
+    struct contents *contents;
+    char keys[RACE_KEYS][DIGEST_TEXT];
+    unsigned char bytes[RACE_KEYS][RACE_SIZE];
+    atomic_int failures;
+};
+
+static shoal_status put_race(struct race *race, size_t k) {
+    struct contents_writer *writer;
+    uint64_t have;
+    struct shoal_error own;
+    TRY(contents_write_begin(race->contents, race->keys[k], RACE_SIZE, &writer, &have, &own));
+    const shoal_status status =
+        contents_write(writer, race->bytes[k] + have, RACE_SIZE - (size_t)have, &own);
+    if (status != SHOAL_OK) {
+        contents_write_abandon(writer);
+        return status;
+    }
+    return contents_write_commit(writer, &own);
+}
+
+static void *race_writer(void *argument) {
+    struct race *race = argument;
+    const uint64_t stream = random_stream(1, "writer");
+    for (uint64_t step = 0; step < RACE_STEPS; step++) {
+        const size_t k = random_u32(stream, step) % RACE_KEYS;
+        const shoal_status status = put_race(race, k);
+        if (status != SHOAL_OK && status != SHOAL_NO_SPACE && status != SHOAL_BUSY) {
+            atomic_fetch_add(&race->failures, 1);
+        }
+    }
+    return NULL;
+}
+
+static void *race_reader(void *argument) {
+    struct race *race = argument;
+    const uint64_t stream = random_stream(2, "reader");
+    for (uint64_t step = 0; step < RACE_STEPS; step++) {
+        const size_t k = random_u32(stream, step) % RACE_KEYS;
+        struct file_map map;
+        struct shoal_error own;
+        if (contents_pin(race->contents, race->keys[k], &own) != SHOAL_OK) {
+            atomic_fetch_add(&race->failures, 1);
+            continue;
+        }
+        if (contents_has(race->contents, race->keys[k], NULL)) {
+            const bool good = contents_map(race->contents, race->keys[k], &map, &own) == SHOAL_OK &&
+                              map.size == RACE_SIZE &&
+                              memcmp(map.data, race->bytes[k], RACE_SIZE) == 0;
+            atomic_fetch_add(&race->failures, good ? 0 : 1);
+            if (good) {
+                file_map_close(&map);
+            }
+        }
+        contents_unpin(race->contents, race->keys[k]);
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_directory(void **unused) {
+    (void)unused;
+    static struct race race;
+    race.contents = open_contents(UINT64_C(4) * 12288, true); /* half of them */
+    for (size_t k = 0; k < RACE_KEYS; k++) {
+        draw(k, RACE_SIZE, race.keys[k]);
+        memcpy(race.bytes[k], data, RACE_SIZE);
+    }
+    pthread_t threads[4];
+    for (int t = 0; t < 4; t++) {
+        assert_int_equal(
+            pthread_create(&threads[t], NULL, t < 2 ? race_writer : race_reader, &race), 0);
+    }
+    for (int t = 0; t < 4; t++) {
+        assert_int_equal(pthread_join(threads[t], NULL), 0);
+    }
+    assert_int_equal(atomic_load(&race.failures), 0);
+    struct contents_usage usage;
+    assert_int_equal(contents_usage_get(race.contents, &usage, &error), SHOAL_OK);
+    assert_true(usage.bytes <= UINT64_C(4) * 12288);
+    assert_int_equal(usage.partials, 0);
+    contents_close(race.contents);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_crash_leaves_a_usable_directory),
         TEST(test_a_full_disk),
         TEST(test_a_limit_on_files),
         TEST(test_random_use),
+        TEST(test_threads_share_a_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ struct contents_writer {
     struct contents_writer *next;
     char key[DIGEST_TEXT];
     uint64_t bytes, written;
-    int fd; /* of the partial, which its lock holds */
+    uint64_t flushing; /* up to here the disk was asked to begin */
+    int fd;            /* of the partial, which its lock holds */
     struct digest digest;
 };
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define HASH_PIECE ((size_t)1 << 18)
+#define FLUSH_PIECE ((uint64_t)4 << 20)
 #define LOCK_TRIES 20 /* a millisecond each: who removes a partial holds it for much less */
 
 /* The open file is still what the name stands for. */
@@ -180,6 +181,15 @@ static int append(struct contents_writer *writer, const char **data, size_t *siz
     return 0;
 }
 
+/* The disk writes while the network brings more, so that the sync at the end is short. */
+static void begin_flush(struct contents_writer *writer) {
+    if (writer->written - writer->flushing >= FLUSH_PIECE) {
+        (void)sync_file_range(writer->fd, (off_t)writer->flushing,
+                              (off_t)(writer->written - writer->flushing), SYNC_FILE_RANGE_WRITE);
+        writer->flushing = writer->written;
+    }
+}
+
 static bool is_full(int failed) {
     return failed == ENOSPC || failed == EDQUOT || failed == EFBIG;
 }
@@ -202,6 +212,7 @@ shoal_status contents_write(struct contents_writer *writer, const void *data, si
         failed = append(writer, &next, &size);
     }
     if (failed == 0) {
+        begin_flush(writer);
         return SHOAL_OK;
     }
     const shoal_status status = is_full(failed) ? SHOAL_NO_SPACE : SHOAL_IO;
