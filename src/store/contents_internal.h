@@ -28,9 +28,10 @@ struct contents_writer {
     struct contents *contents;
     struct contents_writer *next;
     char key[DIGEST_TEXT];
-    uint64_t bytes, written;
-    uint64_t flushing; /* up to here the disk was asked to begin */
-    int fd;            /* of the partial, which its lock holds */
+    uint64_t bytes;
+    _Atomic uint64_t written; /* by its thread; whoever makes room reads it */
+    uint64_t flushing;        /* up to here the disk was asked to begin */
+    int fd;                   /* of the partial, which its lock holds */
     struct digest digest;
 };
 
