@@ -4,8 +4,10 @@
 #include "cli/session.h"
 #include "platform/clock.h"
 #include "platform/file.h"
+#include "platform/process.h"
 #include "runtime/input.h"
 #include "runtime/job.h"
+#include "runtime/origin.h"
 #include "runtime/results.h"
 
 #include <stdlib.h>
@@ -18,6 +20,8 @@ struct run_arguments {
     struct args_list inputs;
     const char *output, *column, *pair;
     struct input *input; /* opened once the model is known */
+    struct origin *origin;
+    uint64_t said_ns; /* when a line about weights was due or said */
     int64_t top;
     bool logits;
     double deadline_s;
@@ -43,6 +47,50 @@ static void on_progress(void *context, const struct job_progress *progress) {
     session_say(session, "[%s] %llu/%llu  %.2f items/s  %.0f s left", bar,
                 (unsigned long long)progress->items_done, (unsigned long long)progress->items_total,
                 rate, left);
+}
+
+#define LINE_NS (10 * CLOCK_SECOND) /* between lines where there is no terminal */
+
+static void on_transfer(void *context, const struct distribution_progress *progress) {
+    struct run_arguments *arguments = context;
+    const uint64_t now = platform_now_ns();
+    if (isatty(STDERR_FILENO) == 0) {
+        if (arguments->said_ns == 0) {
+            arguments->said_ns = now; /* a short transfer needs no line */
+        }
+        if (now - arguments->said_ns < LINE_NS) {
+            return;
+        }
+        arguments->said_ns = now;
+    }
+    session_say(&arguments->session,
+                "weights: %.1f of %.1f MB on the devices, %.1f MB sent from here, %.1f MB/s",
+                (double)progress->done_bytes / 1e6, (double)progress->total_bytes / 1e6,
+                (double)progress->sent_bytes / 1e6,
+                progress->seconds > 0 ? (double)progress->done_bytes / 1e6 / progress->seconds : 0);
+}
+
+static bool on_hashing(void *context, uint64_t done, uint64_t total) {
+    struct run_arguments *arguments = context;
+    if (isatty(STDERR_FILENO) != 0) {
+        session_say(&arguments->session, "hashing weights: %.1f of %.1f MB", (double)done / 1e6,
+                    (double)total / 1e6);
+    }
+    return process_stop_requested() == 0;
+}
+
+/* Devices of other machines get the weights from here. */
+static shoal_status open_origin(struct run_arguments *arguments, struct shoal_error *error) {
+    const struct session *session = &arguments->session;
+    const struct weights_spec weights = model_ref_weights(session->model);
+    if (session->file == NULL || weights.path == NULL) {
+        return SHOAL_OK;
+    }
+    const struct origin_options options = {.path = weights.path,
+                                           .store = session->store,
+                                           .on_progress = on_hashing,
+                                           .context = arguments};
+    return origin_open(&options, &arguments->origin, error);
 }
 
 static void on_skip(void *context, const char *item, const char *why) {
@@ -146,10 +194,13 @@ static shoal_status run_placed(struct run_arguments *arguments,
                                struct shoal_error *error) {
     struct session *session = &arguments->session;
     struct job_outcome outcome;
+    TRY(open_origin(arguments, error));
     const struct job_options options = {.cluster = session->cluster,
                                         .placement = placement,
                                         .model = model_ref_config(session->model),
                                         .weights = model_ref_weights(session->model),
+                                        .origin = arguments->origin,
+                                        .on_transfer = on_transfer,
                                         .choice = planning_choice(session->planning),
                                         .batch = session->microbatch,
                                         .input = input,
@@ -289,6 +340,7 @@ int cli_run(int argc, char **argv) {
     struct shoal_error error;
     uint64_t failed_items = 0;
     const shoal_status status = run(&a, model, &failed_items, &error);
+    origin_close(a.origin);
     input_close(a.input);
     session_close(&a.session);
     if (status != SHOAL_OK) {

@@ -12,11 +12,19 @@ static json_t *real_or_null(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* Of weights that came over the network; 0 where none travelled. */
+static uint64_t received_bytes(const struct run_report *report, uint32_t stage) {
+    const struct distribution_outcome *weights = &report->outcome->weights;
+    const uint32_t device = report->placement->stages[stage].device;
+    return device < weights->device_count ? weights->devices[device].received_bytes : 0;
+}
+
 static json_t *device_json(const struct run_report *report, uint32_t index) {
     const struct plan_stage *stage = &report->placement->stages[index];
     const json_t *r = report->outcome->stages[index].report;
     return json_pack(
-        "{s:s, s:i, s:i, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}",
+        "{s:s, s:i, s:i, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+        "s:I}",
         "name", report->outcome->stages[index].name, "cell", 1, "stage", (int)index + 1, "member",
         "whole", "first", (int)stage->first, "last", (int)stage->last, "compute_s",
         number(r, "compute_s"), "compute_cpu_s", number(r, "compute_cpu_s"), "receive_s",
@@ -25,7 +33,8 @@ static json_t *device_json(const struct run_report *report, uint32_t index) {
         number(r, "io_cpu_s"), "peak_memory_bytes",
         json_integer_value(json_object_get(r, "peak_memory_bytes")), "predicted_memory_bytes",
         (json_int_t)stage->memory_bytes, "steady_allocations",
-        json_integer_value(json_object_get(r, "steady_allocations")));
+        json_integer_value(json_object_get(r, "steady_allocations")), "received_bytes",
+        (json_int_t)received_bytes(report, index));
 }
 
 static json_t *links_json(const struct run_report *report) {
@@ -53,17 +62,19 @@ json_t *run_report_json(const struct run_report *report) {
         (void)json_array_append_new(devices, device_json(report, i));
     }
     char unlike[SHOAL_ERROR_TEXT];
-    return json_pack("{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:b, s:o, s:o}",
-                     "model", control_string(model_ref_name(report->session->model)), "items",
-                     (json_int_t)outcome->items, "failed_items", (json_int_t)outcome->failed_items,
-                     "microbatch", (json_int_t)report->session->microbatch, "setup_seconds",
-                     report->setup_s, "seconds", outcome->seconds, "items_per_second",
-                     outcome->items_per_second, "steady_items_per_second",
-                     real_or_null(outcome->steady_items_per_second), "predicted_items_per_second",
-                     (double)report->session->microbatch / report->placement->bottleneck_s,
-                     "owner_cpu_s", outcome->owner_cpu_s, "output_digest", outcome->digest,
-                     "bit_identical", (int)session_bit_identical(report->session, unlike),
-                     "devices", devices, "links", links_json(report));
+    return json_pack(
+        "{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:b, s:I, s:I, s:f, s:o, s:o}",
+        "model", control_string(model_ref_name(report->session->model)), "items",
+        (json_int_t)outcome->items, "failed_items", (json_int_t)outcome->failed_items, "microbatch",
+        (json_int_t)report->session->microbatch, "setup_seconds", report->setup_s, "seconds",
+        outcome->seconds, "items_per_second", outcome->items_per_second, "steady_items_per_second",
+        real_or_null(outcome->steady_items_per_second), "predicted_items_per_second",
+        (double)report->session->microbatch / report->placement->bottleneck_s, "owner_cpu_s",
+        outcome->owner_cpu_s, "output_digest", outcome->digest, "bit_identical",
+        (int)session_bit_identical(report->session, unlike), "weights_sent_bytes",
+        (json_int_t)outcome->weights.sent_bytes, "weights_had_bytes",
+        (json_int_t)outcome->weights.had_bytes, "weights_seconds", outcome->weights.seconds,
+        "devices", devices, "links", links_json(report));
 }
 
 static uint32_t busiest(const struct run_report *report) {
@@ -107,6 +118,14 @@ void run_report_print(const struct run_report *report, FILE *to) {
     if (outcome->failed_items > 0) {
         (void)fprintf(to, "%llu items could not be read and were left out\n",
                       (unsigned long long)outcome->failed_items);
+    }
+    const struct distribution_outcome *weights = &outcome->weights;
+    if (weights->device_count > 0) {
+        (void)fprintf(to,
+                      "weights: %.1f MB sent from here, %.1f MB fetched by the devices, %.1f MB "
+                      "were there already; %.2f s\n",
+                      (double)weights->sent_bytes / 1e6, (double)weights->received_bytes / 1e6,
+                      (double)weights->had_bytes / 1e6, weights->seconds);
     }
     (void)fprintf(to, "outputs sha256 %s\n", outcome->digest);
     char unlike[SHOAL_ERROR_TEXT];

@@ -310,6 +310,7 @@ static void free_fleet(struct fleet *fleet) {
         stop_device(&fleet->devices[i]);
         contents_close(fleet->devices[i].contents);
         json_decref(fleet->peers[i].reply);
+        json_decref(fleet->peers[i].request);
     }
     inproc_hub_destroy(fleet->hub);
     file_remove_tree(fleet->directory);

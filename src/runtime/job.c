@@ -7,6 +7,7 @@
 #include "runtime/control.h"
 #include "runtime/feeder.h"
 #include "runtime/job_stages.h"
+#include "runtime/job_weights.h"
 #include "runtime/order.h"
 
 #include <math.h>
@@ -37,6 +38,7 @@ struct job {
     struct order *order;
     struct transport_message **arrived; /* [slots] */
     uint64_t start_ns, reported_ns;
+    uint64_t sent_before;         /* to the first stage's device: weights, requests */
     uint64_t delivered, received; /* microbatches; items of them */
     struct mark first, *recent;   /* result p; ring of the last p + 1 */
     char name[4096];
@@ -454,6 +456,14 @@ static shoal_status run_pipeline(struct job *job, struct shoal_error *error) {
 
 /* ---- the end ---- */
 
+/* Bytes that have gone to the first stage's device, for whatever purpose. */
+static uint64_t bytes_to_first(const struct job *job) {
+    struct transport_peer_stats stats;
+    const struct transport *transport = job->options->cluster->transport;
+    return transport->ops->peer_stats(transport, device_of(job, 0)->name, &stats) ? stats.bytes_sent
+                                                                                  : 0;
+}
+
 static void summarise(struct job *job) {
     struct job_outcome *outcome = job->outcome;
     const uint32_t p = stage_count(job);
@@ -469,11 +479,7 @@ static void summarise(struct job *job) {
         }
     }
     outcome->failed_items = feeder_skipped(job->feeder);
-    struct transport_peer_stats stats;
-    struct transport *transport = job->options->cluster->transport;
-    if (transport->ops->peer_stats(transport, device_of(job, 0)->name, &stats)) {
-        outcome->source_bytes = stats.bytes_sent;
-    }
+    outcome->source_bytes = bytes_to_first(job) - job->sent_before;
 }
 
 static void fini(struct job *job) {
@@ -506,7 +512,14 @@ shoal_status job_run(const struct job_options *options, struct job_outcome *out,
         memcpy(out->stages[i].name, device_of(job, i)->name, sizeof out->stages[i].name);
     }
     const uint64_t begin = platform_now_ns();
-    shoal_status status = job_stages_prepare(options, job->id, error);
+    shoal_status status = SHOAL_OK;
+    if (options->origin != NULL) {
+        status = job_weights_distribute(options, &out->weights, error);
+    }
+    if (status == SHOAL_OK) {
+        status = job_stages_prepare(options, job->id, error);
+    }
+    job->sent_before = bytes_to_first(job);
     const double cpu = platform_process_cpu_s();
     job->start_ns = platform_now_ns();
     out->setup_s = (double)(job->start_ns - begin) * 1e-9;
@@ -528,6 +541,7 @@ shoal_status job_run(const struct job_options *options, struct job_outcome *out,
 }
 
 void job_outcome_fini(struct job_outcome *outcome) {
+    distribution_outcome_fini(&outcome->weights);
     for (uint32_t i = 0; i < outcome->stage_count; i++) {
         json_decref(outcome->stages[i].report);
         outcome->stages[i].report = NULL;

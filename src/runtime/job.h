@@ -9,6 +9,7 @@
 #include "models/model.h"
 #include "plan/problem.h"
 #include "runtime/cluster.h"
+#include "runtime/distribution.h"
 #include "runtime/input.h"
 #include "runtime/results.h"
 #include "runtime/stage.h"
@@ -18,11 +19,15 @@ struct job_progress {
     double seconds, items_per_second;
 };
 
+struct origin;
+
 struct job_options {
     struct cluster *cluster;
     const struct plan_placement *placement;
     const struct model_config *model;
-    struct weights_spec weights;
+    struct weights_spec weights; /* of which every device can read path itself */
+    struct origin *origin; /* borrowed; not NULL: the weights travel to the devices from here */
+    void (*on_transfer)(void *context, const struct distribution_progress *progress); /* or NULL */
     const json_t *choice; /* kernel choice document */
     int64_t batch;
     struct input *input;
@@ -41,6 +46,7 @@ struct job_device {
 
 struct job_outcome {
     uint64_t items, failed_items;
+    struct distribution_outcome weights; /* with an origin: what travelled */
     double setup_s, seconds, items_per_second;
     double steady_items_per_second; /* NaN: too few results */
     double owner_cpu_s;    /* of this process during the run: reading, sending, delivering */

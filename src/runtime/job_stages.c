@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "platform/clock.h"
+#include "runtime/origin.h"
 
 #include <string.h>
 
@@ -17,7 +18,11 @@ static struct cluster_device *device_of(const struct job_options *options, uint3
 
 /* ---- before ---- */
 
-static json_t *weights_document(const struct weights_spec *weights) {
+static json_t *weights_document(const struct job_options *options) {
+    const struct weights_spec *weights = &options->weights;
+    if (options->origin != NULL) {
+        return json_pack("{s:s}", "manifest", origin_manifest_key(options->origin));
+    }
     return weights->path == NULL ? json_pack("{s:I}", "seed", (json_int_t)weights->seed)
                                  : json_pack("{s:s}", "path", weights->path);
 }
@@ -32,7 +37,7 @@ static json_t *neighbour(const struct cluster_device *device) {
 static shoal_status prepare_request(const struct job_options *options, uint64_t id, uint32_t index,
                                     json_t **out, struct shoal_error *error) {
     char *model;
-    json_t *weights = weights_document(&options->weights);
+    json_t *weights = weights_document(options);
     if (weights == NULL) {
         return error_set(error, SHOAL_INVALID, "%s: the weights' path must be UTF-8",
                          options->weights.path);

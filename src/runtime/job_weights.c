@@ -1,0 +1,139 @@
+#include "runtime/job_weights.h"
+
+#include "base/memory.h"
+#include "runtime/origin.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What there is to be brought: each content once, the manifest first. */
+struct list {
+    struct distribution_content *contents;
+    uint32_t count;
+    bool *needs;        /* [device][capacity], then [device][count] */
+    uint32_t *of_entry; /* content of each of the manifest's entries; UINT32_MAX: not listed */
+    size_t capacity;
+    uint32_t devices;
+};
+
+static void list_fini(struct list *list) {
+    mem_free(list->contents);
+    mem_free(list->needs);
+    mem_free(list->of_entry);
+}
+
+static shoal_status list_init(struct list *list, const struct job_options *options,
+                              struct shoal_error *error) {
+    const struct manifest *manifest = origin_manifest(options->origin);
+    *list = (struct list){.capacity = manifest->count + 1, .devices = options->cluster->count};
+    list->contents = mem_calloc(list->capacity, sizeof *list->contents);
+    list->needs = mem_calloc(list->capacity * list->devices, sizeof *list->needs);
+    list->of_entry = mem_calloc(list->capacity, sizeof *list->of_entry);
+    if (list->contents == NULL || list->needs == NULL || list->of_entry == NULL) {
+        list_fini(list);
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a list of %zu tensors",
+                         list->capacity);
+    }
+    memset(list->of_entry, 0xff, list->capacity * sizeof *list->of_entry);
+    struct distribution_content *first = &list->contents[list->count++];
+    first->name = "the manifest";
+    (void)snprintf(first->key, sizeof first->key, "%s", origin_manifest_key(options->origin));
+    (void)origin_has(options->origin, first->key, &first->bytes);
+    return SHOAL_OK;
+}
+
+/* The content of a manifest's entry; tensors of the same bytes are one content. */
+static uint32_t list_add(struct list *list, const struct manifest *manifest, size_t entry) {
+    if (list->of_entry[entry] != UINT32_MAX) {
+        return list->of_entry[entry];
+    }
+    const struct manifest_entry *tensor = &manifest->entries[entry];
+    uint32_t content = 1;
+    while (content < list->count && strcmp(list->contents[content].key, tensor->key) != 0) {
+        content++;
+    }
+    if (content == list->count) {
+        struct distribution_content *added = &list->contents[list->count++];
+        memcpy(added->key, tensor->key, sizeof added->key);
+        added->name = tensor->name;
+        added->bytes = tensor->bytes;
+    }
+    list->of_entry[entry] = content;
+    return content;
+}
+
+static shoal_status need_node(struct list *list, const struct job_options *options,
+                              const struct graph *graph, const struct graph_node *node,
+                              uint32_t device, struct shoal_error *error) {
+    const struct manifest *manifest = origin_manifest(options->origin);
+    for (int i = 0; i < node->param_count; i++) {
+        const struct graph_param *param = graph_param_get(graph, node->params[i]);
+        for (uint32_t p = 0; p < param->part_count; p++) {
+            const struct manifest_entry *entry = manifest_find(manifest, param->parts[p].name);
+            if (entry == NULL) {
+                return error_set(error, SHOAL_NOT_FOUND,
+                                 "the weights have no tensor '%s', which the model needs",
+                                 param->parts[p].name);
+            }
+            const uint32_t content = list_add(list, manifest, (size_t)(entry - manifest->entries));
+            list->needs[(size_t)device * list->capacity + content] = true;
+        }
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status need_stages(struct list *list, const struct job_options *options,
+                                const struct graph *graph, struct shoal_error *error) {
+    for (uint32_t s = 0; s < options->placement->stage_count; s++) {
+        const struct plan_stage *stage = &options->placement->stages[s];
+        list->needs[stage->device * list->capacity] = true;
+        for (uint32_t segment = stage->first; segment <= stage->last; segment++) {
+            graph_node_id first, end;
+            graph_segment_nodes(graph, segment, &first, &end);
+            for (graph_node_id id = first; id < end; id++) {
+                TRY(need_node(list, options, graph, graph_node_get(graph, id), stage->device,
+                              error));
+            }
+        }
+    }
+    return SHOAL_OK;
+}
+
+/* From rows of capacity to rows of count. */
+static void close_rows(struct list *list) {
+    for (uint32_t d = 0; d < list->devices; d++) {
+        memmove(list->needs + (size_t)d * list->count, list->needs + d * list->capacity,
+                list->count * sizeof *list->needs);
+    }
+}
+
+static shoal_status read_origin(void *context, const char *key, uint64_t offset, void *out,
+                                size_t size, size_t *got, struct shoal_error *error) {
+    return origin_read(context, key, offset, out, size, got, error);
+}
+
+shoal_status job_weights_distribute(const struct job_options *options,
+                                    struct distribution_outcome *out, struct shoal_error *error) {
+    struct list list;
+    struct graph *graph;
+    TRY(list_init(&list, options, error));
+    shoal_status status = model_build(options->model, &graph, error);
+    if (status == SHOAL_OK) {
+        status = need_stages(&list, options, graph, error);
+        graph_destroy(graph);
+    }
+    if (status == SHOAL_OK) {
+        close_rows(&list);
+        const struct distribution_options distribution = {.cluster = options->cluster,
+                                                          .contents = list.contents,
+                                                          .content_count = list.count,
+                                                          .needs = list.needs,
+                                                          .read = read_origin,
+                                                          .read_context = options->origin,
+                                                          .on_progress = options->on_transfer,
+                                                          .context = options->context};
+        status = distribution_run(&distribution, out, error);
+    }
+    list_fini(&list);
+    return status;
+}
