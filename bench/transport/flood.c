@@ -4,9 +4,11 @@
  * addresses that are not the internet's are taken.
  *
  *   flood ADDRESS [--connections N] [--parallel P] [--bytes B] [--seconds S] [--kind KIND]
+ *         [--ttl T]
  *
  * KIND: silent (connects and waits), garbage (random bytes), greeting (a sound ZMTP greeting, then
  * a handshake command that claims half a megabyte, and bytes for it), mixed (one after the other).
+ * T is the time to live of its packets: 255 passes a door that asks for it.
  * At most P connections exist at a time; each sends its share of B. Answers one line of JSON.
  */
 #include <arpa/inet.h>
@@ -36,6 +38,7 @@ struct options {
     socklen_t to_bytes;
     uint64_t connections, parallel, bytes;
     double seconds;
+    int ttl; /* of its packets; 0: the system's */
     enum kind kind;
 };
 
@@ -59,7 +62,7 @@ static double now_s(void) {
 static int usage(const char *problem) {
     (void)fprintf(stderr,
                   "flood: %s\nusage: flood tcp://HOST:PORT [--connections N] [--parallel P] "
-                  "[--bytes B] [--seconds S] [--kind silent|garbage|greeting|mixed]\n",
+                  "[--bytes B] [--seconds S] [--kind silent|garbage|greeting|mixed] [--ttl T]\n",
                   problem);
     return 2;
 }
@@ -124,6 +127,8 @@ static int read_options(int argc, char **argv, struct options *out) {
             out->bytes = strtoull(value, NULL, 10);
         } else if (strcmp(name, "--seconds") == 0) {
             out->seconds = strtod(value, NULL);
+        } else if (strcmp(name, "--ttl") == 0) {
+            out->ttl = (int)(strtoul(value, NULL, 10) & 0xFF);
         } else if (strcmp(name, "--kind") == 0) {
             int kind = MIXED;
             while (kind >= 0 && strcmp(kind_names[kind], value) != 0) {
@@ -153,6 +158,10 @@ static bool call(const struct options *options, struct pollfd *item, struct call
     const int fd = socket(options->to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return false;
+    }
+    if (options->ttl > 0) {
+        (void)setsockopt(fd, IPPROTO_IP, IP_TTL, &options->ttl, sizeof options->ttl);
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &options->ttl, sizeof options->ttl);
     }
     if (connect(fd, (const struct sockaddr *)&options->to, options->to_bytes) != 0 &&
         errno != EINPROGRESS) {

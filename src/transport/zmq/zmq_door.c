@@ -2,9 +2,10 @@
  * The door before the listening socket. libzmq accepts every call and keeps it until its handshake
  * has failed or timed out; it knows no limit. So calls are counted from being accepted to their
  * first message (HELLO, or gone), and when too many are unknown at a time, or too many have come to
- * nothing, the kernel drops further ones for a moment: the listening socket asks for a time to live
- * of 255, which nobody's packets have. A dropped call is tried again by whoever made it.
- * Connections that exist have sockets of their own and notice nothing.
+ * nothing, the kernel drops further ones for a moment: the listening socket then demands packets
+ * signed with a key that nobody has (TCP's own MD5 option), or, where the kernel has none, a time
+ * to live of 255, which packets from afar and honest ones do not have. A dropped call is tried
+ * again by whoever made it. Connections that exist have sockets of their own and notice nothing.
  *
  * What a caller may do until it has said HELLO: send CALL_BYTES, and stay CALL_NS; when the door is
  * closed because of the number of callers, CROWDED_CALL_NS, or CROWDED_SILENT_NS without a byte.
@@ -15,8 +16,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #define CALL_BYTES 4096 /* an honest handshake and HELLO are about 1 KB */
@@ -34,13 +38,41 @@
 void door_init(struct door *door, uint64_t now) {
     *door =
         (struct door){.listener = -1, .open = true, .tokens = FAILED_AT_ONCE, .refilled_ns = now};
+    const ssize_t drawn = getrandom(door->key, sizeof door->key, 0);
+    (void)drawn; /* no secrets hang on it */
 }
 
-/* The kernel copies the listening socket's demand to the connections that it makes of it. */
+/* Asks every packet of this family for a signature (RFC 2385) with our key, or no longer. */
+static bool demand_signature(const struct door *door, int fd, const char *anybody, bool demand) {
+    struct tcp_md5sig signature = {.tcpm_flags = TCP_MD5SIG_FLAG_PREFIX,
+                                   .tcpm_keylen = demand ? DOOR_KEY_BYTES : 0};
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    if (anybody == NULL) {
+        memcpy(&signature.tcpm_addr, &v4, sizeof v4);
+    } else {
+        (void)inet_pton(AF_INET6, anybody, &v6.sin6_addr);
+        memcpy(&signature.tcpm_addr, &v6, sizeof v6);
+    }
+    memcpy(signature.tcpm_key, door->key, DOOR_KEY_BYTES);
+    return setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG_EXT, &signature, sizeof signature) == 0;
+}
+
 static bool demand_ttl(int fd, int ttl) {
     const bool v4 = setsockopt(fd, IPPROTO_IP, IP_MINTTL, &ttl, sizeof ttl) == 0;
     const bool v6 = setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &ttl, sizeof ttl) == 0;
     return v4 || v6; /* IPv6 sockets take calls from IPv4 too */
+}
+
+/* What the listening socket demands while it is closed. False: it cannot be closed. */
+static bool demand(const struct door *door, int fd, bool demands) {
+    const bool v4 = demand_signature(door, fd, NULL, demands);
+    const bool v6 = demand_signature(door, fd, "::", demands);
+    const bool mapped = demand_signature(door, fd, "::ffff:0.0.0.0", demands);
+    if (demands && (v4 || (v6 && mapped))) {
+        return true;
+    }
+    return demand_ttl(fd, demands ? CLOSED_TTL : 0);
 }
 
 void door_listens(struct door *door, int fd) {
@@ -51,7 +83,7 @@ static void set_open(struct door *door, bool open) {
     if (open == door->open || door->listener < 0) {
         return;
     }
-    if (!demand_ttl(door->listener, open ? 0 : CLOSED_TTL)) {
+    if (!demand(door, door->listener, !open)) {
         door->listener = -1; /* a unix socket: the file system says who may call */
         door->open = true;
         return;
@@ -113,8 +145,8 @@ void door_call(struct door *door, int fd, uint64_t now) {
     if (door->listener >= 0 && is_accepted_here(door, fd) && fstat(fd, &status) == 0) {
         caller.device = status.st_dev;
         caller.inode = status.st_ino;
-        if (door->closings > 0) {
-            (void)demand_ttl(fd, 0);
+        if (door->closings > 0) { /* the kernel gives a connection what its listener has */
+            (void)demand(door, fd, false);
         }
     }
     struct caller *same = find_caller(door, fd); /* its end was not told: cannot be */

@@ -130,6 +130,7 @@ struct link { /* one connection */
     unsigned chatter;
 };
 
+#define DOOR_KEY_BYTES 16
 #define CALLERS_MAX 32
 
 struct caller { /* who has been accepted and has not said HELLO; perhaps a stranger */
@@ -142,6 +143,7 @@ struct caller { /* who has been accepted and has not said HELLO; perhaps a stran
 
 struct door {     /* zmq_door.c */
     int listener; /* -1: none that can be closed for a moment */
+    uint8_t key[DOOR_KEY_BYTES];
     bool open, blind;
     uint64_t closings;
     double tokens; /* calls that may come to nothing now */

@@ -18,7 +18,7 @@
 #define SUSPICION_NS (2 * CLOCK_MS) /* between looks whether a descriptor is closed */
 #define SUSPICION_LOOKS 200
 #define STALL_NS (500 * CLOCK_MS) /* this thread itself did not run: peers get as much longer */
-#define MAX_BROKEN 3
+#define MAX_BROKEN 5
 #define BROKEN_PAUSE_NS (100 * CLOCK_MS)
 #define SLOW_BREAK_NS \
     CLOCK_SECOND /* who breaks off so late has lost patience: busy, or we are slow */
@@ -240,7 +240,7 @@ static void on_dial_event(struct link *link, uint16_t event, uint32_t value, uin
     default:
         link->denied = now + 5 * CLOCK_MS < link->attempt_until_ns; /* otherwise it took too long */
         link->broken = 0;
-        link->redial_ns = now + link->redial_pause_ns;
+        link->redial_ns = now + (link->denied ? link->redial_pause_ns : CLOCK_MS);
         break;
     }
 }

@@ -13,7 +13,6 @@
 
 #define FIRST_PAUSE_NS (20 * CLOCK_MS)
 #define LONGEST_PAUSE_NS (500 * CLOCK_MS)
-#define SHORT_TIMEOUT_MS UINT64_C(250) /* of the first attempt to connect; doubled up to 1 s */
 
 enum sent {
     SENT,
@@ -309,8 +308,9 @@ static bool set_int(void *socket, int option, int value) {
  * calls, so that a new one has a better chance than the kernel's patience with the old.
  */
 static int connect_timeout_ms(const struct link *link) {
+    static const uint64_t timeouts_ms[] = {250, 500, 250, 1000}; /* slow networks have their turn */
     const uint64_t whole_ms = link->endpoint->core.lost_after_ns / CLOCK_MS;
-    uint64_t ms = SHORT_TIMEOUT_MS << (link->attempts < 2 ? link->attempts : 2);
+    uint64_t ms = timeouts_ms[link->attempts % (sizeof timeouts_ms / sizeof timeouts_ms[0])];
     ms = ms < whole_ms ? ms : whole_ms;
     return ms > 0 ? (int)ms : 1;
 }

@@ -3,7 +3,8 @@
  * every connection, a ZAP handler with an allow-list, own heartbeats. What travels:
  * docs/protocol.md.
  *
- * connect: address is tcp://… or ipc://…; public_key NULL takes the key that the allow-list has for
+ * connect: address is tcp://HOST:PORT (a number, IPv6 in brackets, or a name, which is looked up
+ * without anybody waiting) or ipc://PATH; public_key NULL takes the key that the allow-list has for
  * the peer. A device that the allow-list knows is not dialled under another name or key (INVALID).
  * Who does not listen yet is dialled again until lost_after has passed. Of two devices that dial
  * each other one connection stays, the one dialled from the smaller public key; each side sees one
