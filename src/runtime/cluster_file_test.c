@@ -321,6 +321,21 @@ static void a_missing_file_is_said_to_be_missing(void **state) {
     assert_non_null(strstr(error.text, "/nonexistent/mine.yaml"));
 }
 
+static void the_example_is_one(void **state) {
+    (void)state;
+    const char *source = getenv("SHOAL_SOURCE_DIR");
+    char path[1024];
+    struct cluster_file *file;
+    (void)snprintf(path, sizeof path, "%s/examples/cluster.yaml", source != NULL ? source : ".");
+    if (cluster_file_read(path, &file, &error) != SHOAL_OK) {
+        fail_msg("%s", error.text);
+    }
+    assert_int_equal(file->device_count, 3);
+    assert_int_equal(file->client_count, 1);
+    assert_int_equal(file->link_count, 2);
+    cluster_file_free(file);
+}
+
 static void failing_allocations_are_survived(void **state) {
     (void)state;
     static const char text[] =
@@ -357,6 +372,7 @@ int main(void) {
         cmocka_unit_test(aliases_of_aliases_cost_nothing),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(a_missing_file_is_said_to_be_missing),
+        cmocka_unit_test(the_example_is_one),
         cmocka_unit_test(failing_allocations_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,11 +37,10 @@ static void fix_of_key(const struct doctor_options *options, const struct cluste
             options->client_name, options->cluster->owner_key);
         break;
     case TRANSPORT_LOST_WRONG_KEY:
-        doctor_fix(
-            finding,
-            "on it, as the node's user: shoal key --show; write the public key into the line "
-            "of %s in %.100s",
-            device->name, options->cluster->file->path);
+        doctor_fix(finding,
+                   "on it: sudo -u shoal shoal key --show --key /var/lib/shoal/key (a node of your "
+                   "own: shoal key --show); write its public key into the line of %s in %.100s",
+                   device->name, options->cluster->file->path);
         break;
     case TRANSPORT_LOST_FOREIGN:
         doctor_fix(finding, "something else uses that port; on it: sudo ss -tlnp; write the node's "

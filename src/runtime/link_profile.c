@@ -169,6 +169,17 @@ static bool is_declared(const struct cluster *cluster, uint32_t from, uint32_t t
     return *rate > 0 && *delay_s >= 0 && to != cluster->count;
 }
 
+bool link_profile_is_known(struct link_profiles *profiles, uint32_t from, uint32_t to) {
+    char key[KEY_BYTES];
+    double rate, delay_s;
+    struct link_figures figures;
+    if (is_declared(profiles->cluster, from, to, &rate, &delay_s)) {
+        return true;
+    }
+    link_key(profiles, from, to, key);
+    return look_up(profiles, key, &figures);
+}
+
 shoal_status link_profile_find(struct link_profiles *profiles, uint32_t from, uint32_t to,
                                struct link_figures *out, struct shoal_error *error) {
     char key[KEY_BYTES];

@@ -36,6 +36,9 @@ void link_profiles_fini(struct link_profiles *profiles);
 NODISCARD shoal_status link_profile_find(struct link_profiles *profiles, uint32_t from, uint32_t to,
                                          struct link_figures *out, struct shoal_error *error);
 
+/* Whether link_profile_find has nothing to measure. */
+bool link_profile_is_known(struct link_profiles *profiles, uint32_t from, uint32_t to);
+
 /* Keeps what was measured, for this command and in the store. */
 void link_profile_keep(struct link_profiles *profiles, uint32_t from, uint32_t to,
                        const struct link_figures *figures);

@@ -50,7 +50,9 @@ static shoal_status list_links(struct survey *survey, struct shoal_error *error)
         for (uint32_t to = 0; to < ends; to++) {
             const bool own = from == owner_of(survey) || to == owner_of(survey);
             if (from == to || is_lost(survey->cluster, from) || is_lost(survey->cluster, to) ||
-                (survey->options->owner_only && !own)) {
+                (survey->options->owner_only && !own) ||
+                (survey->options->unknown_only &&
+                 link_profile_is_known(survey->options->profiles, from, to))) {
                 continue;
             }
             const bool shared = has_jobs(survey->cluster, from) || has_jobs(survey->cluster, to);

@@ -29,6 +29,7 @@ struct link_survey_options {
     double share;                   /* 0 < share ≤ 1 */
     size_t bytes;                   /* of large probes */
     bool owner_only;                /* only links with this side */
+    bool unknown_only;              /* only links that are not known already */
     /* left_s: a guess; negative: none yet */
     void (*on_done)(void *context, uint32_t done, uint32_t count, double left_s);
     void *context;

@@ -5,8 +5,9 @@
 #include "graph/graph.h"
 #include "platform/clock.h"
 #include "runtime/choice_json.h"
+#include "runtime/cluster_file.h"
 #include "runtime/control.h"
-#include "runtime/link_profile.h"
+#include "runtime/link_survey.h"
 #include "runtime/stage.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@
 
 #define MEASURE_NS (600 * CLOCK_SECOND)
 #define TEXT_BYTES 4096
+#define PROBE_SHARE 0.05 /* of the time of links whose devices have jobs */
 struct planning {
     struct planning_options options;
     struct graph *graph;
@@ -263,6 +265,50 @@ static shoal_status find_all_links(struct planning *planning, struct link_profil
     return SHOAL_OK;
 }
 
+static bool all_links_are_known(struct link_profiles *profiles) {
+    const uint32_t ends = profiles->cluster->count + 1;
+    for (uint32_t from = 0; from < ends; from++) {
+        for (uint32_t to = 0; to < ends; to++) {
+            if (from != to && !link_profile_is_known(profiles, from, to)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Between machines: what is not known is measured together, beside whatever they compute. */
+static shoal_status survey_links(struct planning *planning, struct link_profiles *profiles,
+                                 struct shoal_error *error) {
+    const struct cluster *cluster = planning->options.cluster;
+    const struct link_survey_options options = {.profiles = profiles,
+                                                .share = PROBE_SHARE,
+                                                .bytes = LINK_PROFILE_BYTES,
+                                                .unknown_only = true};
+    struct link_survey survey;
+    if (all_links_are_known(profiles)) {
+        return SHOAL_OK;
+    }
+    say(planning, "measuring links");
+    TRY(link_survey_run(&options, &survey, error));
+    shoal_status status = SHOAL_OK;
+    profiles->measured = profiles->measured || survey.count > 0;
+    for (uint32_t i = 0; i < survey.count && status == SHOAL_OK; i++) {
+        const struct link_entry *entry = &survey.entries[i];
+        if (entry->state == LINK_FAILED) {
+            status = error_set(
+                error, SHOAL_PEER_LOST,
+                "the link from %s to %s could not be measured: %s. What to do about it: shoal "
+                "doctor --cluster %s",
+                entry->from < cluster->count ? cluster->devices[entry->from].name : CLUSTER_OWNER,
+                entry->to < cluster->count ? cluster->devices[entry->to].name : CLUSTER_OWNER,
+                entry->text, cluster->file->path);
+        }
+    }
+    link_survey_fini(&survey);
+    return status;
+}
+
 static shoal_status find_links(struct planning *planning, struct shoal_error *error) {
     struct link_profiles profiles = {.cluster = planning->options.cluster,
                                      .store = planning->options.store,
@@ -270,7 +316,13 @@ static shoal_status find_links(struct planning *planning, struct shoal_error *er
                                      .bytes = largest_cut(planning),
                                      .say = planning->options.say,
                                      .context = planning->options.context};
-    const shoal_status status = find_all_links(planning, &profiles, error);
+    shoal_status status = SHOAL_OK;
+    if (planning->options.cluster->file != NULL) {
+        status = survey_links(planning, &profiles, error);
+    }
+    if (status == SHOAL_OK) {
+        status = find_all_links(planning, &profiles, error);
+    }
     planning->measured = planning->measured || profiles.measured;
     link_profiles_fini(&profiles);
     return status;
