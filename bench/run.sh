@@ -65,6 +65,15 @@ memory() {
 }
 
 plan() { build/release/plan_bench; }
+tokens() {
+    texts=${SHOAL_SHARED:-../shared}/data/datasets/text
+    if [ -e "$texts/bert-base-uncased-vocab.txt" ]; then
+        echo "## tokens: SST-2's training sentences, bert-base-uncased's vocabulary, one core"
+        build/release/tokens_bench "$texts/bert-base-uncased-vocab.txt" "$texts/sst2/train.tsv" 512 9 >/dev/null
+    else
+        echo "## tokens: no texts in $texts (SHOAL_SHARED)"
+    fi
+}
 transport() { build/release/transport_bench; }
 kernels() {
     for isa in native avx2; do
@@ -77,8 +86,8 @@ kernels() {
 if [ $# -gt 0 ]; then
     for name in "$@"; do
         case $name in
-        engine | pipeline | memory | plan | transport | kernels) "$name" ;;
-        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, transport, kernels, network, distribution, again, flood, idle" >&2; exit 2 ;;
+        engine | pipeline | memory | plan | tokens | transport | kernels) "$name" ;;
+        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, tokens, transport, kernels, network, distribution, again, flood, idle" >&2; exit 2 ;;
         esac
     done
 else
@@ -86,6 +95,7 @@ else
     pipeline
     memory
     plan
+    tokens
     transport
     kernels
 fi

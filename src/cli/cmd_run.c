@@ -134,6 +134,12 @@ static shoal_status open_input(void *context, struct shoal_error *error) {
     if (model.length > 0) {
         model_ref_set_length(session->model,
                              model_length_for(&model, input_longest(arguments->input)));
+        if (input_cut(arguments->input) > 0 && !session->json) {
+            (void)fprintf(
+                stderr, "note: %llu of %llu texts are longer than %lld tokens and are cut\n",
+                (unsigned long long)input_cut(arguments->input),
+                (unsigned long long)input_count(arguments->input), (long long)model.length);
+        }
     }
     return SHOAL_OK;
 }

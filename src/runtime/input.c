@@ -235,7 +235,8 @@ shoal_status input_read(struct input *input, uint64_t index, void *const values[
     const struct source *source = find_source(input, index);
     const uint64_t position = index - source->first;
     if (input_is_text(input)) {
-        return tokens_read(input, source, position, values[0], values[1], tokens, error);
+        return tokens_read(input, source, position, input->options.max_length, values[0], values[1],
+                           tokens, error);
     }
     *tokens = 0;
     return pictures_read(input, source, position, values[0], error);
@@ -259,17 +260,24 @@ int64_t input_longest(struct input *input) {
     if (!input_is_text(input) || !is_scanned(input)) {
         return input_is_text(input) ? most : 0;
     }
-    const size_t bytes = 2 * (size_t)most * sizeof(int32_t);
+    const size_t bytes = 2 * (size_t)(most + 1) * sizeof(int32_t);
     int32_t *ids = mem_alloc(bytes), *types = mem_alloc(bytes);
-    void *const values[MODEL_MAX_INPUTS] = {ids, types};
     int64_t longest = ids == NULL || types == NULL ? most : 0;
-    for (uint64_t i = 0; i < input->items && longest < most; i++) {
+    input->cut = 0;
+    for (uint64_t i = 0; i < input->items && ids != NULL && types != NULL; i++) {
+        const struct source *source = find_source(input, i);
         int64_t tokens = 0;
-        if (input_read(input, i, values, &tokens, NULL) == SHOAL_OK && tokens > longest) {
-            longest = tokens;
+        if (tokens_read(input, source, i - source->first, most + 1, ids, types, &tokens, NULL) ==
+            SHOAL_OK) {
+            input->cut += tokens > most;
+            longest = tokens > longest ? tokens : longest;
         }
     }
     mem_free(ids);
     mem_free(types);
-    return longest;
+    return longest < most ? longest : most;
+}
+
+uint64_t input_cut(const struct input *input) {
+    return input->cut;
 }

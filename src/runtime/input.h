@@ -48,6 +48,8 @@ bool input_is_random(const struct input *input); /* nothing but random items: na
  */
 #define INPUT_SCAN_BYTES (UINT64_C(256) << 20)
 int64_t input_longest(struct input *input);
+/* Texts that input_longest found to be longer than max_length: they are cut. */
+uint64_t input_cut(const struct input *input);
 
 int64_t input_max_length(const struct input *input);
 int32_t input_pad(const struct input *input); /* text: id of [PAD] */

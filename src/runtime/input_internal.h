@@ -22,8 +22,8 @@ struct input {
     struct model_config model;
     struct source *sources;
     size_t count, capacity;
-    uint64_t items;
-    uint64_t stream; /* of random items */
+    uint64_t items, cut; /* cut: texts longer than max_length, as far as input_longest looked */
+    uint64_t stream;     /* of random items */
 };
 
 static inline bool input_is_text(const struct input *input) {
@@ -36,11 +36,11 @@ NODISCARD shoal_status pictures_check_array(const struct input *input, const cha
 NODISCARD shoal_status pictures_read(const struct input *input, const struct source *source,
                                      uint64_t position, float *values, struct shoal_error *error);
 
-/* input_tokens.c. */
+/* input_tokens.c. ids and types: [2 · max_length]. */
 NODISCARD shoal_status tokens_check_array(const char *path, const struct tensor *array,
                                           struct shoal_error *error);
 NODISCARD shoal_status tokens_read(const struct input *input, const struct source *source,
-                                   uint64_t position, int32_t *ids, int32_t *types, int64_t *tokens,
-                                   struct shoal_error *error);
+                                   uint64_t position, int64_t max_length, int32_t *ids,
+                                   int32_t *types, int64_t *tokens, struct shoal_error *error);
 
 #endif

@@ -30,7 +30,7 @@ static int64_t id_at(const struct tensor *array, const unsigned char *row, int64
 
 /* One row of ids, without the padding at its end, cut to max_length. */
 static shoal_status read_array(const struct input *input, const struct source *source,
-                               uint64_t position, int32_t *ids, int64_t *tokens,
+                               uint64_t position, int64_t max_length, int32_t *ids, int64_t *tokens,
                                struct shoal_error *error) {
     const struct tensor array = npy_tensor(source->npy);
     const int64_t pad = input_pad(input);
@@ -40,7 +40,7 @@ static shoal_status read_array(const struct input *input, const struct source *s
     while (length > 0 && id_at(&array, row, length - 1) == pad) {
         length--;
     }
-    length = length < input->options.max_length ? length : input->options.max_length;
+    length = length < max_length ? length : max_length;
     for (int64_t i = 0; i < length; i++) {
         const int64_t id = id_at(&array, row, i);
         if (id < 0 || id >= input->model.vocabulary) {
@@ -58,8 +58,8 @@ static shoal_status read_array(const struct input *input, const struct source *s
 }
 
 static shoal_status read_text(const struct input *input, const struct source *source,
-                              uint64_t position, int32_t *ids, int32_t *types, int64_t *tokens,
-                              struct shoal_error *error) {
+                              uint64_t position, int64_t max_length, int32_t *ids, int32_t *types,
+                              int64_t *tokens, struct shoal_error *error) {
     struct wordpiece_text first, second;
     bool paired;
     const shoal_status status =
@@ -69,7 +69,7 @@ static shoal_status read_text(const struct input *input, const struct source *so
                           (unsigned long long)text_source_line(source->text, position));
     }
     const size_t count = wordpiece_encode(input->options.wordpiece, &first, paired ? &second : NULL,
-                                          (size_t)input->options.max_length, ids, types);
+                                          (size_t)max_length, ids, types);
     if (count <= (paired ? 3U : 2U)) {
         return error_set(error, SHOAL_CORRUPT, "%s:%llu: no tokens in this line", source->path,
                          (unsigned long long)text_source_line(source->text, position));
@@ -79,19 +79,20 @@ static shoal_status read_text(const struct input *input, const struct source *so
 }
 
 shoal_status tokens_read(const struct input *input, const struct source *source, uint64_t position,
-                         int32_t *ids, int32_t *types, int64_t *tokens, struct shoal_error *error) {
+                         int64_t max_length, int32_t *ids, int32_t *types, int64_t *tokens,
+                         struct shoal_error *error) {
     if (source->kind == SOURCE_TEXT) {
-        return read_text(input, source, position, ids, types, tokens, error);
+        return read_text(input, source, position, max_length, ids, types, tokens, error);
     }
-    const size_t length = (size_t)input->options.max_length;
+    const size_t length = (size_t)max_length;
     memset(types, 0, length * sizeof *types);
     if (source->kind == SOURCE_NPY) {
-        return read_array(input, source, position, ids, tokens, error);
+        return read_array(input, source, position, max_length, ids, tokens, error);
     }
     for (size_t i = 0; i < length; i++) {
         ids[i] = (int32_t)(random_u32(input->stream, position * length + i) %
                            (uint32_t)input->model.vocabulary);
     }
-    *tokens = (int64_t)length;
+    *tokens = max_length;
     return SHOAL_OK;
 }
