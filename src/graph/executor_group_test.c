@@ -10,7 +10,16 @@
 #include "base/random.h"
 #include "graph/executor_group.h"
 
+#include <malloc.h>
 #include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
 
 #define BATCH 2
 #define WIDTH 24
@@ -195,6 +204,41 @@ static void memory_is_that_of_the_largest(void **state) {
     kernel_choice_destroy(choice);
 }
 
+/* What loading takes from the allocator is what was told before. */
+static void memory_is_what_was_promised(void **state) {
+    (void)state;
+#ifdef SANITIZED
+    print_message("SKIPPED: the sanitizers' allocator keeps no such account\n");
+    skip();
+#endif
+    struct graph *longer[2] = {make_graph(2000, "last"), make_graph(3000, "last")};
+    struct kernel_choice *choice = NULL;
+    struct executor_group *group = NULL;
+    struct weight_source *source = NULL;
+    struct executor_memory memory;
+    assert_int_equal(kernel_choice_create(&choice, NULL), SHOAL_OK);
+    assert_int_equal(kernel_choice_set_default(choice, "blas", NULL), SHOAL_OK);
+    const struct executor_options options = options_with(choice);
+    assert_int_equal(
+        executor_group_compile((const struct graph *const *)longer, 2, &options, &group, NULL),
+        SHOAL_OK);
+    executor_group_memory_get(group, &memory);
+    assert_int_equal(weights_random_create(3, &source, NULL), SHOAL_OK);
+    const struct mallinfo2 before = mallinfo2();
+    assert_int_equal(executor_group_load(group, source, NULL), SHOAL_OK);
+    const struct mallinfo2 after = mallinfo2();
+    const size_t used = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+    const size_t told = memory.weights_bytes + memory.slot_bytes + memory.scratch_bytes;
+    assert_true(told > 1 << 20);
+    assert_true(used >= told &&
+                used <= told + 20 * 4096); /* the allocator's words, page rounding */
+    source->ops->destroy(source);
+    executor_group_destroy(group);
+    kernel_choice_destroy(choice);
+    graph_destroy(longer[0]);
+    graph_destroy(longer[1]);
+}
+
 /* One length on other kernels: that node's weights are there twice, and no others. */
 static void what_packs_differently_is_packed_twice(void **state) {
     (void)state;
@@ -270,6 +314,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_group_computes_what_its_members_do_alone),
         cmocka_unit_test(memory_is_that_of_the_largest),
+        cmocka_unit_test(memory_is_what_was_promised),
         cmocka_unit_test(what_packs_differently_is_packed_twice),
         cmocka_unit_test(what_is_no_group_is_refused),
         cmocka_unit_test(every_failing_allocation_is_reported),
