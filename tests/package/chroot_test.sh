@@ -16,9 +16,10 @@ mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sourc
 }
 root=$(mktemp -d)
 chmod 0755 "$root"
-node=
+node=   # the daemon's process id; the file node.pid while it runs
+waiter= # our child that ends as it does
 cleanup() {
-    [ -z "$node" ] || kill -9 "$node" 2>/dev/null || true
+    [ ! -s "$root/tmp/node.pid" ] || kill -9 "$(cat "$root/tmp/node.pid")" 2>/dev/null || true
     umount -l "$root/proc" 2>/dev/null || true
     rm -rf --one-file-system "$root"
 }
@@ -70,21 +71,23 @@ inside apt-get install -y -qq --no-install-recommends /tmp/shoal.deb >"$root/tmp
 key=$(sed -n 's/^public //p' "$root/var/lib/shoal/key")
 
 start() { # as the unit does, in the place of systemd
-    as_shoal sh -c 'set -a; . /etc/shoal/node.conf; exec shoal node' >"$root/tmp/node.out" 2>"$root/tmp/node.err" &
-    node=$!
+    as_shoal sh -c 'echo $$ >/tmp/node.pid; set -a; . /etc/shoal/node.conf; exec shoal node' \
+        >"$root/tmp/node.out" 2>"$root/tmp/node.err" &
+    waiter=$!
     tries=0
     until grep -q '^ready ' "$root/tmp/node.out"; do
-        kill -0 "$node" 2>/dev/null || fail "the daemon ended"
+        kill -0 "$waiter" 2>/dev/null || fail "the daemon ended"
         tries=$((tries + 1))
         [ "$tries" -lt 600 ] || fail "the daemon is not ready after 60 s"
         sleep 0.1
     done
+    node=$(cat "$root/tmp/node.pid")
 }
 stop() {
     kill -TERM "$node"
     status=0
-    wait "$node" || status=$?
-    node=
+    wait "$waiter" || status=$?
+    rm -f "$root/tmp/node.pid"
     [ "$status" = 0 ] || fail "the daemon ended with $status"
 }
 
