@@ -74,8 +74,7 @@ static void launch(struct fleet *fleet, uint32_t node) {
     struct fleet_node *n = &fleet->nodes[node];
     char text[1200];
     (void)snprintf(text, sizeof text, "node --listen %s --name %s --allow %s --threads 1 %s",
-                   n->address, n->name, fleet->file,
-                   fleet->node_arguments != NULL ? fleet->node_arguments : "");
+                   n->address, n->name, fleet->file, n->arguments);
     start_in(fleet, node, n->home, &n->command, text);
     n->runs = true;
 }
@@ -99,12 +98,13 @@ void fleet_open(struct fleet *fleet, const struct fleet_options *options) {
     assert_true(options->nodes >= 1 && options->nodes <= FLEET_NODES);
     memset(fleet, 0, sizeof *fleet);
     fleet->count = options->nodes;
-    fleet->node_arguments = options->node_arguments;
     lan_open(&fleet->lan, fleet->count + 2, options->loopback);
     (void)snprintf(fleet->file, sizeof fleet->file, "%s", harness_path("cluster.yaml"));
     for (uint32_t i = 0; i < fleet->count; i++) {
         struct fleet_node *node = &fleet->nodes[i];
         (void)snprintf(node->name, sizeof node->name, "node-%u", i + 1);
+        (void)snprintf(node->arguments, sizeof node->arguments, "%s",
+                       options->node_arguments != NULL ? options->node_arguments : "");
         (void)snprintf(node->home, sizeof node->home, "%s", harness_path(node->name));
         char address[24];
         memcpy(address, fleet->lan.address[i], sizeof address);

@@ -25,6 +25,7 @@ struct fleet_node {
     char address[64];
     char home[300];
     char key[64];
+    char arguments[200]; /* in addition to those that all have */
     struct command command;
     bool runs;
 };
@@ -32,7 +33,6 @@ struct fleet_node {
 struct fleet {
     struct lan lan; /* the nodes' hosts, then the clients', then the stranger's */
     uint32_t count;
-    const char *node_arguments;
     struct fleet_node nodes[FLEET_NODES];
     char file[300]; /* the cluster file */
 };
