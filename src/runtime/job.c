@@ -324,10 +324,13 @@ static shoal_status take_report(struct job *job, uint32_t stage, const struct wi
     const char *kind = "", *text = "", *peer = "";
     TRY(control_parse(message, &document, error));
     shoal_status status = control_text(document, "event", 32, &kind, error);
-    if (status == SHOAL_OK) {
-        status = control_text(document, "text", SHOAL_ERROR_TEXT, &text, error);
+    const bool lost_peer = strcmp(kind, "lost") == 0;
+    if (status != SHOAL_OK || (!lost_peer && strcmp(kind, "failed") != 0)) {
+        json_decref(document); /* progress of a fetch that has ended, say */
+        return status;
     }
-    if (status == SHOAL_OK && strcmp(kind, "lost") == 0) {
+    status = control_text(document, "text", SHOAL_ERROR_TEXT, &text, error);
+    if (status == SHOAL_OK && lost_peer) {
         status = control_text(document, "peer", TRANSPORT_NAME_BYTES - 1, &peer, error);
         const uint32_t lost = status == SHOAL_OK ? stage_of_peer(job, peer) : RUN_NO_STAGE;
         if (lost != RUN_NO_STAGE) {
