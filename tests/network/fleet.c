@@ -176,7 +176,7 @@ json_t *fleet_json(struct fleet *fleet, const char *client, const char *argument
 static json_t *node_in(const json_t *document, const char *name) {
     size_t i;
     json_t *entry;
-    json_array_foreach(json_object_get(document, "devices"), i, entry) {
+    json_array_foreach(json_object_get(document, "nodes"), i, entry) {
         const char *text = json_string_value(json_object_get(entry, "name"));
         if (text != NULL && strcmp(text, name) == 0) {
             return entry;

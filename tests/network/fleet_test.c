@@ -177,6 +177,9 @@ static void a_pulled_cable_ends_the_run_and_is_named(void **state) {
     command_free(&run);
     check_kept(path);
     lan_cable(&fleet.lan, 1, true);
+    for (uint32_t i = 0; i < NODES; i++) {
+        fleet_await_jobs(&fleet, i, 0);
+    }
     works_again();
 }
 
@@ -259,6 +262,25 @@ static void clients_and_sessions_run_side_by_side(void **state) {
     interrupt(&endless, path);
 }
 
+/* Both directions among all devices and with the client. */
+static void two_may_measure_links_at_once(void **state) {
+    (void)state;
+    static const char *const clients[] = {FLEET_CLIENT, FLEET_SECOND};
+    struct command commands[2];
+    for (size_t i = 0; i < 2; i++) {
+        fleet_start(&fleet, clients[i], &commands[i], "links --json");
+    }
+    for (size_t i = 0; i < 2; i++) {
+        command_wait(&commands[i]);
+        must_be(&commands[i], 0, NULL);
+        json_t *document = command_json(&commands[i]);
+        assert_int_equal(json_array_size(json_object_get(document, "links")), NODES * (NODES + 1));
+        assert_int_equal(json_array_size(json_object_get(document, "missing")), 0);
+        json_decref(document);
+        command_free(&commands[i]);
+    }
+}
+
 /* ---- strangers ---- */
 
 /* A key that nobody knows, from a host of its own; then wrong keys in the client's own file. */
@@ -318,6 +340,7 @@ int main(void) {
         cmocka_unit_test(a_node_that_was_started_again_is_as_before),
         cmocka_unit_test(a_node_killed_in_a_run_ends_it_and_is_named),
         cmocka_unit_test(clients_and_sessions_run_side_by_side),
+        cmocka_unit_test(two_may_measure_links_at_once),
         cmocka_unit_test(strangers_and_wrong_keys_stay_outside),
         cmocka_unit_test(a_flood_leaves_a_run_as_it_was),
     };
