@@ -1,410 +1,17 @@
 /*
- * The ZeroMQ transport among strangers and devices that misbehave: they are refused and counted,
- * and a friend's connection beside them notices nothing.
+ * The ZeroMQ transport among devices that are on the list and misbehave: they hear why and are
+ * lost, and a friend's connection beside them notices nothing.
  */
-#include "transport/zmq/zmq_fixture.h"
+#include "transport/zmq/zmq_siege.h"
 
 #include "base/log.h"
-#include "base/random.h"
 #include "platform/clock.h"
-#include "platform/cpu.h"
 #include "wire/bytes.h"
-#include "wire/hello.h"
 
-#include <netinet/in.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <zmq.h>
-
-/* device-0 is under attack, device-1 its friend; others lend their keys to the attacker. */
-struct siege {
-    struct cluster cluster;
-    struct shared *shared;
-    struct transport *victim, *friend;
-    uint64_t number;
-};
-
-static void siege_open(struct siege *siege) {
-    memset(siege, 0, sizeof *siege);
-    cluster_open(&siege->cluster, &fixture_tcp);
-    siege->shared = siege->cluster.shared;
-    siege->victim = cluster_add(&siege->cluster, 0,
-                                &(struct transport_options){.window = 2, .message_bytes = 1 << 21});
-    siege->friend = cluster_add(&siege->cluster, 1, NULL);
-    cluster_join(&siege->cluster, 1, 0);
-}
-
-static void exchange(struct siege *siege) {
-    send_data(siege->friend, 0, siege->number, 10000);
-    expect_message(siege->victim, WANT_ALL, 1, siege->number);
-    send_data(siege->victim, 1, siege->number, 10000);
-    expect_message(siege->friend, WANT_ALL, 0, siege->number);
-    siege->number++;
-}
-
-static uint64_t refused(const struct transport *t) {
-    struct transport_stats stats;
-    t->ops->stats(t, &stats);
-    return stats.refused;
-}
-
-static void await_refused(const struct siege *siege, uint64_t at_least) {
-    const uint64_t deadline = platform_now_ns() + PATIENCE;
-    while (refused(siege->victim) < at_least) {
-        assert_true(platform_now_ns() < deadline);
-        platform_sleep_ns(5 * CLOCK_MS);
-    }
-}
-
-static void siege_close(struct siege *siege) {
-    exchange(siege);
-    expect_nothing(siege->victim, WANT_ALL, 10 * CLOCK_MS);
-    expect_nothing(siege->friend, WANT_ALL, 0);
-    cluster_close(&siege->cluster);
-}
-
-/* ---- a bare libzmq client ---- */
-
-struct raw {
-    void *context, *socket;
-};
-
-/* keys NULL: no CURVE. */
-static void raw_open_at(struct raw *raw, const char *address, const struct zmq_keypair *keys,
-                        const char *server_key, const char *routing_id) {
-    raw->context = zmq_ctx_new();
-    raw->socket = zmq_socket(raw->context, ZMQ_DEALER);
-    const int linger = 200;
-    (void)zmq_setsockopt(raw->socket, ZMQ_LINGER, &linger, sizeof linger);
-    if (routing_id != NULL) {
-        (void)zmq_setsockopt(raw->socket, ZMQ_ROUTING_ID, routing_id, strlen(routing_id));
-    }
-    if (keys != NULL) {
-        (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_SERVERKEY, server_key, ZMQ_KEY_TEXT);
-        (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_PUBLICKEY, keys->public_key, ZMQ_KEY_TEXT);
-        (void)zmq_setsockopt(raw->socket, ZMQ_CURVE_SECRETKEY, keys->secret_key, ZMQ_KEY_TEXT);
-    }
-    assert_int_equal(zmq_connect(raw->socket, address), 0);
-}
-
-static void raw_open(struct raw *raw, const struct shared *shared, const struct zmq_keypair *keys,
-                     const char *server_key, const char *routing_id) {
-    raw_open_at(raw, shared->address[0], keys, server_key, routing_id);
-}
-
-static void raw_close(struct raw *raw) {
-    (void)zmq_close(raw->socket);
-    (void)zmq_ctx_term(raw->context);
-}
-
-static void raw_send(struct raw *raw, const void *bytes, size_t count, int flags) {
-    assert_int_equal(zmq_send(raw->socket, bytes, count, flags), count);
-}
-
-/* The next message of this kind that the victim says; others (PING) are passed over. */
-static void raw_expect(struct raw *raw, enum wire_kind kind, struct wire_message *message,
-                       uint8_t span[1024]) {
-    const int patience = (int)(PATIENCE / CLOCK_MS);
-    (void)zmq_setsockopt(raw->socket, ZMQ_RCVTIMEO, &patience, sizeof patience);
-    do {
-        const int got = zmq_recv(raw->socket, span, 1024, 0);
-        assert_true(got >= WIRE_HEADER_BYTES && got <= 1024);
-        assert_int_equal(wire_decode(span, (size_t)got, message, NULL), SHOAL_OK);
-    } while (message->header.kind != kind);
-}
-
-static void raw_expect_bye(struct raw *raw, const char *words) {
-    struct wire_message message;
-    uint8_t span[1024];
-    raw_expect(raw, WIRE_BYE, &message, span);
-    char text[512];
-    (void)snprintf(text, sizeof text, "%.*s", (int)message.header.text_bytes,
-                   message.text != NULL ? message.text : "");
-    if (strstr(text, words) == NULL) {
-        fail_msg("expected a BYE with \"%s\", got \"%s\"", words, text);
-    }
-}
-
-static void make_hello(uint8_t span[WIRE_HELLO_MESSAGE_BYTES], const char *name) {
-    struct wire_hello hello = {.instance = 4711,
-                               .message_bytes = 1 << 20,
-                               .control_bytes = 1 << 16,
-                               .window = 2,
-                               .control_window = 256};
-    (void)snprintf(hello.name, sizeof hello.name, "%s", name);
-    wire_hello_encode(&hello, span);
-}
-
-/* An authenticated client that has said HELLO properly. */
-static void raw_open_up_at(struct raw *raw, struct siege *siege, int index, const char *address) {
-    raw_open_at(raw, address, &siege->shared->keys[index], siege->shared->keys[0].public_key, NULL);
-    uint8_t span[1024];
-    make_hello(span, device_name(index));
-    raw_send(raw, span, WIRE_HELLO_MESSAGE_BYTES, 0);
-    struct wire_message message;
-    raw_expect(raw, WIRE_HELLO, &message, span);
-    const struct transport_event event = expect_event(siege->victim, WANT_ALL, TRANSPORT_PEER_UP);
-    assert_string_equal(event.peer, device_name(index));
-}
-
-static void raw_open_up(struct raw *raw, struct siege *siege, int index) {
-    raw_open_up_at(raw, siege, index, siege->shared->address[0]);
-}
-
-/* ---- strangers ---- */
-
-static void test_unknown_client_key_is_denied(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    struct zmq_keypair keys;
-    assert_int_equal(zmq_keypair_make(&keys, NULL), SHOAL_OK);
-    const struct zmq_transport_options options = {
-        .base = {.name = "device-2"}, /* a name that is allowed */
-        .keys = keys,
-        .allowed = siege.shared->allowed,
-        .allowed_count = 1};
-    struct transport *stranger = NULL;
-    assert_int_equal(zmq_transport_create(&options, &stranger, NULL), SHOAL_OK);
-    for (uint64_t i = 1; i <= 3; i++) {
-        assert_int_equal(
-            stranger->ops->connect(stranger, "device-0", siege.shared->address[0], NULL, NULL),
-            SHOAL_OK);
-        const struct transport_event event = expect_event(stranger, WANT_ALL, TRANSPORT_PEER_LOST);
-        assert_non_null(strstr(event.text, "allow-list"));
-        assert_int_equal(event.reason, TRANSPORT_LOST_REFUSED_KEY);
-        await_refused(&siege, i);
-        exchange(&siege);
-    }
-    stranger->ops->destroy(stranger);
-    siege_close(&siege);
-}
-
-static void test_wrong_server_key_is_noticed_by_the_dialler(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    struct zmq_keypair other;
-    assert_int_equal(zmq_keypair_make(&other, NULL), SHOAL_OK);
-    const struct zmq_transport_options options = {.base = {.name = "device-2"},
-                                                  .keys = siege.shared->keys[2]};
-    struct transport *dialler = NULL;
-    assert_int_equal(zmq_transport_create(&options, &dialler, NULL), SHOAL_OK);
-    assert_int_equal(dialler->ops->connect(dialler, "device-0", siege.shared->address[0],
-                                           other.public_key, NULL),
-                     SHOAL_OK);
-    const struct transport_event event = expect_event(dialler, WANT_ALL, TRANSPORT_PEER_LOST);
-    assert_non_null(strstr(event.text, "another key"));
-    assert_int_equal(event.reason, TRANSPORT_LOST_WRONG_KEY);
-    dialler->ops->destroy(dialler);
-    await_refused(&siege, 1);
-    siege_close(&siege);
-}
-
-static void test_libzmq_client_without_curve(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    struct raw raw;
-    raw_open(&raw, siege.shared, NULL, NULL, "device-1");
-    uint8_t span[WIRE_HELLO_MESSAGE_BYTES];
-    make_hello(span, "device-1");
-    raw_send(&raw, span, sizeof span, 0);
-    await_refused(&siege, 1);
-    exchange(&siege);
-    raw_close(&raw);
-    siege_close(&siege);
-}
-
-/* ---- plain TCP ---- */
-
-static void test_raw_tcp_garbage(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-    uint8_t junk[4096];
-    const uint64_t stream = random_stream(3, "garbage");
-    for (size_t i = 0; i < sizeof junk; i++) {
-        junk[i] = (uint8_t)random_u32(stream, i);
-    }
-    /* A sound ZMTP greeting with mechanism CURVE, then junk: a frame that claims 2^62 bytes. */
-    uint8_t greeting[64 + 9] = {0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 0x7F, 3, 0, 'C', 'U', 'R', 'V', 'E'};
-    greeting[64] = 0x06;
-    greeting[65] = 0x40;
-    const struct {
-        const void *bytes;
-        size_t count;
-    } cases[] = {{"", 0},   {http, sizeof http}, {junk, sizeof junk},
-                 {junk, 1}, {greeting, 64},      {greeting, sizeof greeting}};
-    uint64_t expected = refused(siege.victim);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const int fd = tcp_connect(siege.shared->address[0]);
-        (void)send(fd, cases[i].bytes, cases[i].count, MSG_NOSIGNAL);
-        exchange(&siege);
-        (void)close(fd);
-        await_refused(&siege, ++expected);
-    }
-    siege_close(&siege);
-}
-
-static void *flood(void *argument) {
-    const char *address = argument;
-    uint8_t junk[512];
-    for (uint64_t i = 0; i < 300; i++) {
-        for (size_t j = 0; j < sizeof junk; j++) {
-            junk[j] = (uint8_t)random_u32(i, j);
-        }
-        junk[0] = i % 2 == 0 ? 0xFF : junk[0];
-        const int fd = tcp_connect(address);
-        (void)send(fd, junk, sizeof junk, MSG_NOSIGNAL);
-        (void)close(fd);
-    }
-    return NULL;
-}
-
-static void test_a_flood_of_garbage_disturbs_nobody(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, flood, siege.shared->address[0]), 0);
-    for (int i = 0; i < 100; i++) {
-        exchange(&siege);
-    }
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    await_refused(&siege, 250); /* a few may have closed before they were accepted */
-    siege_close(&siege);
-}
-
-/* ---- a flood that does not stop ---- */
-
-#define FLOOD_SOCKETS 200
-
-struct flood_forever {
-    const char *address;
-    atomic_bool stop;
-    pthread_t thread;
-};
-
-/* Calls as fast as it can with 200 sockets that do not block: a third is silent, a third sends
- * garbage, a third begins a handshake with a huge frame; each stays as long as it may. */
-static void *run_flood_forever(void *argument) {
-    struct flood_forever *flood_of = argument;
-    static uint8_t start[3][64 + 4096];
-    memset(start, 0x5A, sizeof start);
-    memset(start[2], 0, 64);
-    memcpy(start[2], "\xFF\0\0\0\0\0\0\0\1\x7F\3\1CURVE", 17);
-    memcpy(start[2] + 64, "\6\0\0\0\0\0\7\0\0", 9); /* a command of 458752 bytes */
-    int port = 0;
-    assert_int_equal(sscanf(flood_of->address, "tcp://127.0.0.1:%d", &port), 1);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    struct pollfd items[FLOOD_SOCKETS];
-    for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
-        items[i] = (struct pollfd){.fd = -1};
-    }
-    while (!atomic_load(&flood_of->stop)) {
-        for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
-            if (items[i].fd < 0) {
-                items[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-                items[i].events = POLLOUT | POLLIN;
-                items[i].revents = 0;
-                (void)connect(items[i].fd, (const struct sockaddr *)&to, sizeof to);
-            }
-        }
-        (void)poll(items, FLOOD_SOCKETS, 10);
-        for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
-            uint8_t told[256];
-            if ((items[i].revents & (POLLERR | POLLHUP)) != 0 ||
-                ((items[i].revents & POLLIN) != 0 &&
-                 recv(items[i].fd, told, sizeof told, 0) <= 0)) {
-                (void)close(items[i].fd);
-                items[i].fd = -1;
-            } else if ((items[i].revents & POLLOUT) != 0) {
-                items[i].events = POLLIN;
-                (void)send(items[i].fd, start[i % 3], i % 3 == 0 ? 0 : sizeof start[0],
-                           MSG_NOSIGNAL);
-            }
-        }
-    }
-    for (size_t i = 0; i < FLOOD_SOCKETS; i++) {
-        if (items[i].fd >= 0) {
-            (void)close(items[i].fd);
-        }
-    }
-    return NULL;
-}
-
-static void test_friends_get_in_during_a_flood(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    for (int i = 0; i < 20; i++) {
-        exchange(&siege);
-    }
-    const size_t memory = memory_resident_bytes();
-    struct flood_forever flood_of = {.address = siege.shared->address[0]};
-    atomic_init(&flood_of.stop, false);
-    assert_int_equal(pthread_create(&flood_of.thread, NULL, run_flood_forever, &flood_of), 0);
-    await_refused(&siege, 300); /* the door has closed, and opened again */
-    for (int i = 0; i < 100; i++) {
-        exchange(&siege);
-    }
-    (void)cluster_add(&siege.cluster, 2, NULL);
-    cluster_join(&siege.cluster, 2, 0); /* a friend that comes now */
-    send_data(siege.cluster.devices[2], 0, 1, 300000);
-    expect_message(siege.victim, WANT_ALL, 2, 1);
-#ifndef __SANITIZE_ADDRESS__
-    const size_t after = memory_resident_bytes();
-    assert_true(after < memory + ((size_t)20 << 20));
-#else
-    (void)memory;
-#endif
-    atomic_store(&flood_of.stop, true);
-    assert_int_equal(pthread_join(flood_of.thread, NULL), 0);
-    (void)cluster_add(&siege.cluster, 3, NULL);
-    cluster_join(&siege.cluster, 3, 0); /* and one after it */
-    siege_close(&siege);
-}
-
-static void test_replayed_bytes_are_refused(void **state) {
-    (void)state;
-    struct siege siege;
-    siege_open(&siege);
-    static uint8_t captured[1 << 16];
-    struct relay relay = {
-        .to = siege.shared->address[0], .bytes = captured, .capacity = sizeof captured};
-    relay_start(&relay);
-    struct transport *honest = cluster_add(&siege.cluster, 2, NULL);
-    assert_int_equal(honest->ops->connect(honest, "device-0", relay.address, NULL, NULL), SHOAL_OK);
-    (void)expect_event(honest, WANT_ALL, TRANSPORT_PEER_UP);
-    (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_UP);
-    send_data(honest, 0, 99, 5000);
-    expect_message(siege.victim, WANT_ALL, 2, 99);
-    cluster_destroy_device(&siege.cluster, 2);
-    (void)expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
-    relay_stop(&relay);
-    assert_true(relay.count > 5000 && relay.count < sizeof captured);
-    for (uint64_t i = 1; i <= 2; i++) {
-        const uint64_t before = refused(siege.victim);
-        const int fd = tcp_connect(siege.shared->address[0]);
-        assert_int_equal(send(fd, captured, relay.count, MSG_NOSIGNAL), relay.count);
-        exchange(&siege); /* nothing came of it: no PEER_UP, no message */
-        (void)shutdown(fd, SHUT_WR);
-        await_refused(&siege, before + 1);
-        (void)close(fd);
-    }
-    siege_close(&siege);
-}
-
-/* ---- devices on the list that break the protocol ---- */
 
 static void test_name_comes_from_authentication(void **state) {
     (void)state;
@@ -414,7 +21,7 @@ static void test_name_comes_from_authentication(void **state) {
     raw_open(&raw, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key,
              "device-1");
     uint8_t span[1024];
-    make_hello(span, "device-1");
+    siege_hello(span, "device-1");
     raw_send(&raw, span, WIRE_HELLO_MESSAGE_BYTES, 0);
     struct transport_event event = expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_UP);
     assert_string_equal(event.peer, "device-2");
@@ -437,11 +44,11 @@ static void test_hello_of_another_version_names_both(void **state) {
     struct raw raw;
     raw_open(&raw, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key, NULL);
     uint8_t span[WIRE_HELLO_MESSAGE_BYTES];
-    make_hello(span, "device-2");
+    siege_hello(span, "device-2");
     bytes_put(span + 4, 1, 2);
     raw_send(&raw, span, sizeof span, 0);
     raw_expect_bye(&raw, "format version 1, this device speaks version 2");
-    await_refused(&siege, 1);
+    siege_await_refused(&siege, 1);
     raw_close(&raw);
     siege_close(&siege);
 }
@@ -497,7 +104,7 @@ static void test_no_message_before_hello(void **state) {
                      SHOAL_OK);
     raw_send(&raw, span, used, 0);
     raw_expect_bye(&raw, "before HELLO");
-    await_refused(&siege, 1);
+    siege_await_refused(&siege, 1);
     raw_close(&raw);
     siege_close(&siege);
 }
@@ -527,7 +134,7 @@ static void break_by_garbage(struct raw *raw) {
 }
 static void break_by_second_hello(struct raw *raw) {
     uint8_t span[WIRE_HELLO_MESSAGE_BYTES];
-    make_hello(span, "device-2");
+    siege_hello(span, "device-2");
     raw_send(raw, span, sizeof span, 0);
 }
 static void break_by_forged_credit(struct raw *raw) {
@@ -612,7 +219,7 @@ static void test_devices_that_break_the_protocol_are_lost(void **state) {
     struct siege siege;
     siege_open(&siege);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const uint64_t before = refused(siege.victim);
+        const uint64_t before = siege_refused(siege.victim);
         struct raw raw;
         memset(big, 'x', 4096);
         raw_open_up(&raw, &siege, 2);
@@ -626,9 +233,9 @@ static void test_devices_that_break_the_protocol_are_lost(void **state) {
         }
         assert_int_equal(event.reason, TRANSPORT_LOST_BREACH);
         raw_expect_bye(&raw, cases[i].words);
-        assert_true(refused(siege.victim) == before + 1);
+        assert_true(siege_refused(siege.victim) == before + 1);
         raw_close(&raw);
-        exchange(&siege);
+        siege_exchange(&siege);
     }
     siege_close(&siege);
 }
@@ -644,9 +251,9 @@ static void test_signs_of_life_at_full_speed(void **state) {
     size_t used = 0;
     assert_int_equal(wire_encode(&header, NULL, NULL, span, sizeof span, NULL, &used, NULL),
                      SHOAL_OK);
-    const uint64_t before = refused(siege.victim);
+    const uint64_t before = siege_refused(siege.victim);
     const uint64_t deadline = platform_now_ns() + PATIENCE;
-    while (refused(siege.victim) == before) { /* never reads, never pauses */
+    while (siege_refused(siege.victim) == before) { /* never reads, never pauses */
         (void)zmq_send(raw.socket, span, used, ZMQ_DONTWAIT);
         assert_true(platform_now_ns() < deadline);
     }
@@ -767,8 +374,8 @@ static void test_a_first_message_without_an_end(void **state) {
                 NULL);
     void *monitor = watch_end(raw.context, raw.socket);
     send_endless(&raw, (size_t)64 << 20); /* its key is known, but it has not said HELLO */
-    await_refused(&siege, 1);
-    exchange(&siege);
+    siege_await_refused(&siege, 1);
+    siege_exchange(&siege);
     await_end(raw.socket, monitor);
     const int none = 0;
     (void)zmq_setsockopt(raw.socket, ZMQ_LINGER, &none, sizeof none);
@@ -785,7 +392,7 @@ static void test_a_device_started_again_replaces_itself(void **state) {
     raw_open_up(&first, &siege, 2); /* its machine lost power: the connection stays open */
     uint8_t span[1024];
     raw_open(&second, siege.shared, &siege.shared->keys[2], siege.shared->keys[0].public_key, NULL);
-    make_hello(span, "device-2");
+    siege_hello(span, "device-2");
     bytes_put(span + WIRE_HEADER_BYTES, 4712, 8); /* another instance */
     raw_send(&second, span, WIRE_HELLO_MESSAGE_BYTES, 0);
     const struct transport_event event = expect_event(siege.victim, WANT_ALL, TRANSPORT_PEER_LOST);
@@ -801,13 +408,6 @@ static void test_a_device_started_again_replaces_itself(void **state) {
 int main(void) {
     log_set_level(LOG_ERROR); /* refusals are what is tested here */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unknown_client_key_is_denied),
-        cmocka_unit_test(test_wrong_server_key_is_noticed_by_the_dialler),
-        cmocka_unit_test(test_libzmq_client_without_curve),
-        cmocka_unit_test(test_raw_tcp_garbage),
-        cmocka_unit_test(test_a_flood_of_garbage_disturbs_nobody),
-        cmocka_unit_test(test_friends_get_in_during_a_flood),
-        cmocka_unit_test(test_replayed_bytes_are_refused),
         cmocka_unit_test(test_name_comes_from_authentication),
         cmocka_unit_test(test_hello_of_another_version_names_both),
         cmocka_unit_test(test_dialling_a_device_of_another_version_names_both),
