@@ -185,13 +185,20 @@ static void a_run_too_short_for_a_steady_state_says_so(void **state) {
 
 /* ---- a device that is none of ours ---- */
 
-enum mischief { NEVER_SILENT, WILD_NUMBER, EVERY_RESULT_TWICE };
+enum mischief {
+    NEVER_SILENT,
+    WILD_NUMBER,
+    EVERY_RESULT_TWICE,
+    NO_REPORT,  /* works, and is gone when it is asked for its report */
+    BUSY_FIRST, /* works; its first answer to prepare is that it is busy */
+};
 
 struct impostor {
     struct transport *transport;
     enum mischief mischief;
     atomic_bool stop;
     uint64_t job; /* of the prepare request */
+    bool was_busy, leaves;
 };
 
 static void send_result(struct impostor *impostor, uint64_t number) {
@@ -212,9 +219,26 @@ static void send_result(struct impostor *impostor, uint64_t number) {
         wire_encode(&header, &tensor, NULL, message->data, message->capacity, NULL, &used, NULL),
         SHOAL_OK);
     message->size = used;
-    if (t->ops->send(t, CLUSTER_OWNER, message, NULL) != SHOAL_OK) {
+    shoal_status status = t->ops->send(t, CLUSTER_OWNER, message, NULL);
+    while (status == SHOAL_BUSY && impostor->mischief >= NO_REPORT) {
+        platform_sleep_ns(CLOCK_MS); /* the owner will take it */
+        status = t->ops->send(t, CLUSTER_OWNER, message, NULL);
+    }
+    if (status != SHOAL_OK) {
         t->ops->message_free(t, message);
     }
+}
+
+static json_t *answer(struct impostor *impostor, const json_t *request) {
+    json_t *id = json_object_get(request, "id");
+    const char *call = json_string_value(json_object_get(request, "call"));
+    impostor->leaves = impostor->mischief == NO_REPORT && strcmp(call, "report") == 0;
+    if (impostor->mischief == BUSY_FIRST && !impostor->was_busy && strcmp(call, "prepare") == 0) {
+        impostor->was_busy = true;
+        return json_pack("{s:O, s:b, s:s, s:s}", "id", id, "ok", 0, "status", "BUSY", "text",
+                         "busy with job 3 of somebody");
+    }
+    return json_pack("{s:O, s:b}", "id", id, "ok", 1);
 }
 
 static void misbehave(struct impostor *impostor, const struct wire_message *message) {
@@ -224,14 +248,21 @@ static void misbehave(struct impostor *impostor, const struct wire_message *mess
         if (json_object_get(request, "job") != NULL) {
             impostor->job = (uint64_t)json_integer_value(json_object_get(request, "job"));
         }
-        json_t *reply = json_pack("{s:O, s:b}", "id", json_object_get(request, "id"), "ok", 1);
-        assert_int_equal(control_send(impostor->transport, CLUSTER_OWNER, WIRE_REPLY, reply, NULL),
-                         SHOAL_OK);
+        json_t *reply = answer(impostor, request);
+        if (impostor->leaves) {
+            json_decref(reply);
+        } else {
+            assert_int_equal(
+                control_send(impostor->transport, CLUSTER_OWNER, WIRE_REPLY, reply, NULL),
+                SHOAL_OK);
+        }
         json_decref(request);
     } else if (impostor->mischief == WILD_NUMBER) {
         send_result(impostor, UINT64_MAX);
     } else if (impostor->mischief == EVERY_RESULT_TWICE) {
         send_result(impostor, message->header.microbatch);
+        send_result(impostor, message->header.microbatch);
+    } else if (message->header.kind == WIRE_ACTIVATION && impostor->mischief >= NO_REPORT) {
         send_result(impostor, message->header.microbatch);
     }
 }
@@ -249,6 +280,11 @@ static void *be_impostor(void *argument) {
                 misbehave(impostor, &message);
             }
             t->ops->message_free(t, event.message);
+        }
+        if (impostor->leaves) {
+            inproc_vanish(t);
+            impostor->transport = NULL;
+            return NULL;
         }
         if (impostor->mischief == NEVER_SILENT && impostor->job != 0) {
             const shoal_status sent =
@@ -279,12 +315,16 @@ static void expect_end(enum mischief mischief, shoal_status wanted) {
     assert_int_equal(event.kind, TRANSPORT_PEER_UP);
     assert_int_equal(pthread_create(&thread, NULL, be_impostor, &impostor), 0);
     const struct one_run what = {.devices = 1, .items = 8, .batch = 1, .ends = {12}};
-    assert_int_equal(run_on(&cluster, &what, 200 * CLOCK_MS, &outcome, &error), wanted);
-    assert_non_null(strstr(error.text, "impostor"));
+    const uint64_t stall_ns = wanted == SHOAL_OK ? 0 : 200 * CLOCK_MS;
+    assert_int_equal(run_on(&cluster, &what, stall_ns, &outcome, &error), wanted);
+    assert_true(wanted == SHOAL_OK ? outcome.items == 8 : strstr(error.text, "impostor") != NULL);
+    assert_true(mischief != NO_REPORT || outcome.stages[0].report == NULL);
     job_outcome_fini(&outcome);
     atomic_store(&impostor.stop, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    impostor.transport->ops->destroy(impostor.transport);
+    if (impostor.transport != NULL) {
+        impostor.transport->ops->destroy(impostor.transport);
+    }
     owner->ops->destroy(owner);
     inproc_hub_destroy(hub);
     json_decref(device.reply);
@@ -302,10 +342,22 @@ static void results_that_nobody_asked_for_end_the_run(void **state) {
     expect_end(EVERY_RESULT_TWICE, SHOAL_PROTOCOL);
 }
 
+static void a_report_that_never_comes_costs_no_result(void **state) {
+    (void)state;
+    expect_end(NO_REPORT, SHOAL_OK);
+}
+
+static void a_device_that_is_busy_is_asked_again(void **state) {
+    (void)state;
+    expect_end(BUSY_FIRST, SHOAL_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_device_that_talks_without_working_meets_the_deadline),
         cmocka_unit_test(results_that_nobody_asked_for_end_the_run),
+        cmocka_unit_test(a_report_that_never_comes_costs_no_result),
+        cmocka_unit_test(a_device_that_is_busy_is_asked_again),
         cmocka_unit_test(pipelines_deliver_everything_with_the_same_bits),
         cmocka_unit_test(texts_of_all_lengths_get_the_same_bits_on_any_devices),
         cmocka_unit_test(a_run_too_short_for_a_steady_state_says_so),

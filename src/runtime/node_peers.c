@@ -191,7 +191,7 @@ shoal_status node_peer_came(struct node *node, const char *name, struct shoal_er
 void node_peer_went(struct node *node, const char *name, enum transport_lost lost,
                     const char *reason) {
     if (find_peer(node, name) != NULL) {
-        log_info("%s is gone: %s", name, reason);
+        log_debug("%s is gone: %s", name, reason); /* the transport has said so */
     } else {
         log_warn("%s cannot be reached: %s", name, reason);
     }
