@@ -3,10 +3,10 @@
 #include "base/memory.h"
 #include "platform/file.h"
 
-shoal_status json_parse_object(const void *bytes, size_t size, json_t **out,
-                               struct shoal_error *error) {
+static shoal_status parse(const void *bytes, size_t size, size_t flags, json_t **out,
+                          struct shoal_error *error) {
     json_error_t where;
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &where);
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | flags, &where);
     if (root == NULL) {
         if (json_error_code(&where) == json_error_out_of_memory) {
             return error_set(error, SHOAL_NO_MEMORY, "out of memory while reading JSON");
@@ -22,6 +22,16 @@ shoal_status json_parse_object(const void *bytes, size_t size, json_t **out,
     }
     *out = root;
     return SHOAL_OK;
+}
+
+shoal_status json_parse_object(const void *bytes, size_t size, json_t **out,
+                               struct shoal_error *error) {
+    return parse(bytes, size, 0, out, error);
+}
+
+shoal_status json_parse_reals(const void *bytes, size_t size, json_t **out,
+                              struct shoal_error *error) {
+    return parse(bytes, size, JSON_DECODE_INT_AS_REAL, out, error);
 }
 
 shoal_status json_read_object(const char *path, size_t limit, json_t **out,

@@ -19,8 +19,12 @@
 NODISCARD shoal_status json_parse_object(const void *bytes, size_t size, json_t **out,
                                          struct shoal_error *error);
 
-/* As above from a file of at most limit bytes; the error names the path. Further errors: as
- * file_read. */
+/* As above, but all numbers are reals: for documents with integers beyond 64 bits. */
+NODISCARD shoal_status json_parse_reals(const void *bytes, size_t size, json_t **out,
+                                        struct shoal_error *error);
+
+/* As json_parse_object from a file of at most limit bytes; the error names the path. Further
+ * errors: as file_read. */
 NODISCARD shoal_status json_read_object(const char *path, size_t limit, json_t **out,
                                         struct shoal_error *error);
 

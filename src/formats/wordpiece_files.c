@@ -5,6 +5,7 @@
 #include "formats/json.h"
 #include "platform/file.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -178,11 +179,9 @@ static shoal_status read_config(struct wordpiece *wp, const json_t *config, bool
     if (json_object_get(config, "strip_accents") != NULL) {
         *strip_said = json_is_boolean(json_object_get(config, "strip_accents"));
     }
-    const json_t *length = json_object_get(config, "model_max_length");
-    if (json_is_number(length) && json_number_value(length) < MOST_TOKENS) {
-        TRY(json_get_int(config, "model_max_length", WORDPIECE_SHORTEST, (int64_t)MOST_TOKENS,
-                         &wp->max_length, error));
-    }
+    double length = MOST_TOKENS; /* transformers writes 1000000000000000019884624838656 for none */
+    TRY(json_get_number(config, "model_max_length", WORDPIECE_SHORTEST, DBL_MAX, &length, error));
+    wp->max_length = length < MOST_TOKENS ? (int64_t)length : 0;
     const json_t *added = json_object_get(config, "added_tokens_decoder");
     if (added != NULL && !json_is_object(added)) {
         return error_set(error, SHOAL_CORRUPT, "added_tokens_decoder must be an object, found %s",
@@ -257,7 +256,7 @@ static shoal_status read_files(struct wordpiece *wp, const struct wordpiece_file
     }
     if (files->tokenizer_config != NULL) {
         status =
-            json_parse_object(files->tokenizer_config, files->tokenizer_config_size, config, error);
+            json_parse_reals(files->tokenizer_config, files->tokenizer_config_size, config, error);
         if (status == SHOAL_OK) {
             status = read_config(wp, *config, &strip_said, error);
         }

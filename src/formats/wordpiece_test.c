@@ -127,6 +127,25 @@ static void test_a_configuration_says_how(void **state) {
     wordpiece_destroy(wp);
 }
 
+static void test_what_transformers_5_writes_is_read(void **state) {
+    (void)state;
+    struct shoal_error error;
+    struct wordpiece *wp = make(
+        VOCAB, NULL,
+        "{\"backend\": \"tokenizers\", \"cls_token\": \"[CLS]\", \"do_lower_case\": false, "
+        "\"is_local\": true, \"local_files_only\": true, \"mask_token\": \"[MASK]\", "
+        "\"model_max_length\": 1000000000000000019884624838656, \"pad_token\": \"[PAD]\", "
+        "\"sep_token\": \"[SEP]\", \"strip_accents\": null, \"tokenize_chinese_chars\": true, "
+        "\"tokenizer_class\": \"BertTokenizer\", \"unk_token\": \"[UNK]\", "
+        "\"added_tokens_decoder\": {\"4\": {\"content\": \"[MASK]\", \"lstrip\": false, "
+        "\"normalized\": false, \"rstrip\": false, \"single_word\": false, \"special\": true}}}",
+        &error);
+    assert_non_null(wp);
+    assert_int_equal(wordpiece_max_length(wp), 0);
+    CHECK(wp, "Caf\xc3\xa9[MASK]", NULL, 64, 0, CLS, CAFE_CASED, MASK, SEP);
+    wordpiece_destroy(wp);
+}
+
 #define TOKENIZER(normalizer, vocab, added)                                                       \
     "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[PAD]\": 0, \"[UNK]\": 1, \"[CLS]\": "   \
     "2, \"[SEP]\": 3, \"a\": 4, \"A\": 5" vocab                                                   \
@@ -310,6 +329,7 @@ int main(void) {
         cmocka_unit_test(test_long_words_are_unknown),
         cmocka_unit_test(test_items_are_cut_the_longer_text_first),
         cmocka_unit_test(test_a_configuration_says_how),
+        cmocka_unit_test(test_what_transformers_5_writes_is_read),
         cmocka_unit_test(test_tokenizer_json_is_read),
         cmocka_unit_test(test_files_that_are_no_berts_are_refused),
         cmocka_unit_test(test_a_directory_and_a_file_are_opened),
