@@ -105,7 +105,7 @@ static shoal_status links(struct links_arguments *arguments, bool *whole,
     struct link_profiles profiles = {.cluster = cluster, .store = store};
     const struct link_survey_options options = {.profiles = &profiles,
                                                 .share = arguments->share,
-                                                .bytes = LINK_PROFILE_BYTES,
+                                                .bytes = link_profile_bytes(cluster),
                                                 .on_done = say_progress,
                                                 .context = &arguments->session};
     struct link_survey survey;

@@ -296,8 +296,12 @@ static shoal_status explain_link(const struct cluster *cluster, const struct lin
 static shoal_status examine_links(const struct doctor_options *options,
                                   struct doctor_report *report, struct shoal_error *error) {
     struct link_profiles profiles = {.cluster = options->cluster}; /* too small to be kept */
-    const struct link_survey_options survey_options = {
-        .profiles = &profiles, .share = PROBE_SHARE, .bytes = PROBE_BYTES, .owner_only = true};
+    const size_t most = link_profile_bytes(options->cluster);
+    const struct link_survey_options survey_options = {.profiles = &profiles,
+                                                       .share = PROBE_SHARE,
+                                                       .bytes =
+                                                           most < PROBE_BYTES ? most : PROBE_BYTES,
+                                                       .owner_only = true};
     struct link_survey survey;
     shoal_status status = link_survey_run(&survey_options, &survey, error);
     link_profiles_fini(&profiles);

@@ -13,6 +13,7 @@
 
 #define LINK_NS (300 * CLOCK_SECOND)
 #define KEY_BYTES 2048
+#define HEADER_BYTES 4096 /* of a message, generously */
 
 void link_profiles_fini(struct link_profiles *profiles) {
     json_decref(profiles->known);
@@ -105,6 +106,18 @@ void link_profile_keep(struct link_profiles *profiles, uint32_t from, uint32_t t
 
 /* ---- measuring ---- */
 
+size_t link_profile_bytes(const struct cluster *cluster) {
+    size_t bytes = LINK_PROFILE_BYTES;
+    for (uint32_t i = 0; i < cluster->count; i++) {
+        const json_int_t most =
+            json_integer_value(json_object_get(cluster->devices[i].info, "message_bytes"));
+        if (most > 2 * HEADER_BYTES && (size_t)most - HEADER_BYTES < bytes) {
+            bytes = (size_t)most - HEADER_BYTES;
+        }
+    }
+    return bytes;
+}
+
 json_t *link_request(const struct cluster *cluster, uint32_t to, size_t bytes, double share) {
     json_t *request = json_pack("{s:s, s:I}", "call", "link", "bytes", (json_int_t)bytes);
     if (share > 0) {
@@ -135,7 +148,7 @@ static shoal_status other_event(void *context, struct transport_event *event,
 static shoal_status measure(struct link_profiles *profiles, uint32_t from, uint32_t to,
                             struct link_figures *out, struct shoal_error *error) {
     struct cluster *cluster = profiles->cluster;
-    const size_t bytes = cluster->file != NULL ? LINK_PROFILE_BYTES : profiles->bytes;
+    const size_t bytes = cluster->file != NULL ? link_profile_bytes(cluster) : profiles->bytes;
     if (from == cluster->count) {
         return link_measure(cluster->transport, cluster->devices[to].name, bytes, other_event,
                             profiles, out, error);

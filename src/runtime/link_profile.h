@@ -18,6 +18,9 @@
 /* Of large probes between machines, whatever is planned: so that figures of `shoal links` serve. */
 #define LINK_PROFILE_BYTES ((size_t)1 << 20)
 
+/* What every device of the cluster takes of that. */
+size_t link_profile_bytes(const struct cluster *cluster);
+
 struct link_profiles {
     struct cluster *cluster;
     struct store *store; /* NULL: nothing is kept */

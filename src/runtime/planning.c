@@ -283,7 +283,7 @@ static shoal_status survey_links(struct planning *planning, struct link_profiles
     const struct cluster *cluster = planning->options.cluster;
     const struct link_survey_options options = {.profiles = profiles,
                                                 .share = PROBE_SHARE,
-                                                .bytes = LINK_PROFILE_BYTES,
+                                                .bytes = link_profile_bytes(cluster),
                                                 .unknown_only = true};
     struct link_survey survey;
     if (all_links_are_known(profiles)) {

@@ -166,6 +166,35 @@ static void all_that_are_missing_are_named_at_once(void **state) {
     json_decref(plan);
 }
 
+/* A laptop that is a device may also give the commands. */
+static void a_devices_key_gives_commands_too(void **state) {
+    (void)state;
+    char arguments[700];
+    (void)nodes_file(&nodes, "");
+    (void)snprintf(arguments, sizeof arguments, "nodes --key %s", harness_path("dev-1.key"));
+    json_t *document = nodes_json(&nodes, arguments, 0);
+    json_decref(document);
+}
+
+static void unlike_devices_and_their_limits_are_spoken_of(void **state) {
+    (void)state;
+    nodes_stop(&nodes, 2);
+    nodes_start(&nodes, 2, "--threads 2 --message-bytes 500K");
+    (void)nodes_file(&nodes, "");
+    json_t *plan = nodes_json(&nodes, "plan vit-test", 0);
+    assert_true(json_is_false(json_object_get(plan, "bit_identical")));
+    json_decref(plan);
+    expect("plan vit-test --microbatch 64", 1, "dev-3 accepts 0.5 MB");
+    struct nodes alike = nodes; /* what the file allows is what computes */
+    (void)snprintf(alike.nodes[2].limits, sizeof alike.nodes[2].limits, ", threads: 1");
+    (void)nodes_file(&alike, "");
+    plan = nodes_json(&alike, "plan vit-test", 0);
+    assert_true(json_is_true(json_object_get(plan, "bit_identical")));
+    json_decref(plan);
+    nodes_stop(&nodes, 2);
+    nodes_start(&nodes, 2, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cluster_computes_the_same_bits_as_one_device),
@@ -174,6 +203,8 @@ int main(void) {
         cmocka_unit_test(the_file_bounds_memory_and_threads),
         cmocka_unit_test(flags_of_local_devices_are_refused_with_the_way_out),
         cmocka_unit_test(a_bad_file_is_named_with_line_and_key),
+        cmocka_unit_test(a_devices_key_gives_commands_too),
+        cmocka_unit_test(unlike_devices_and_their_limits_are_spoken_of),
         cmocka_unit_test(all_that_are_missing_are_named_at_once),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
