@@ -61,7 +61,7 @@ static json_t *lines_json(const struct lines *lines) {
     return json_pack("{s:o, s:s, s:s, s:b, s:s, s:I, s:i}", "file", control_string(lines->file),
                      "name", lines->name, "public_key", lines->key, "made", (int)lines->made,
                      "address", lines->address, "memory_bytes",
-                     (json_int_t)((uint64_t)lines->memory << 20), "threads", lines->threads);
+                     (json_int_t)lines->memory * (1 << 20), "threads", lines->threads);
 }
 
 static shoal_status print_json(const struct lines *lines, struct shoal_error *error) {

@@ -82,6 +82,7 @@ static bool is_wildcard(const char *host) {
 /* As yaml_get, for what must be there; hint says where it comes from. */
 static shoal_status need(struct yaml_item map, const char *key, const char *hint,
                          struct yaml_item *out, struct shoal_error *error) {
+    *out = map;
     if (!yaml_has(map, key)) {
         return yaml_fail(map, error, "an entry has no \"%s\"; %s", key, hint);
     }

@@ -13,7 +13,7 @@
 
 #define LINK_NS (300 * CLOCK_SECOND)
 #define KEY_BYTES 2048
-#define HEADER_BYTES 4096 /* of a message, generously */
+#define HEADER_BYTES ((size_t)4096) /* of a message, generously */
 
 void link_profiles_fini(struct link_profiles *profiles) {
     json_decref(profiles->known);
@@ -109,10 +109,11 @@ void link_profile_keep(struct link_profiles *profiles, uint32_t from, uint32_t t
 size_t link_profile_bytes(const struct cluster *cluster) {
     size_t bytes = LINK_PROFILE_BYTES;
     for (uint32_t i = 0; i < cluster->count; i++) {
-        const json_int_t most =
+        const json_int_t told =
             json_integer_value(json_object_get(cluster->devices[i].info, "message_bytes"));
-        if (most > 2 * HEADER_BYTES && (size_t)most - HEADER_BYTES < bytes) {
-            bytes = (size_t)most - HEADER_BYTES;
+        const size_t most = told > 0 ? (size_t)told : 0;
+        if (most > 2 * HEADER_BYTES && most - HEADER_BYTES < bytes) {
+            bytes = most - HEADER_BYTES;
         }
     }
     return bytes;
