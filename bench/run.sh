@@ -6,7 +6,7 @@
 # connections, 1000 at a time, 100 MB, at most 10 s) and prints what became of it as JSON. Measure a job beside it, as
 # `./dev bench flood` does. Benchmarks of devices on a network are in bench/network/bench.sh.
 set -eu
-case ${1:-} in network | distribution | again | flood | idle)
+case ${1:-} in network | distribution | flood | idle)
     [ $# -gt 1 ] || exec sh bench/network/bench.sh "$1"
     ;;
 esac
@@ -87,7 +87,7 @@ if [ $# -gt 0 ]; then
     for name in "$@"; do
         case $name in
         engine | pipeline | memory | plan | tokens | transport | kernels) "$name" ;;
-        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, tokens, transport, kernels, network, distribution, again, flood, idle" >&2; exit 2 ;;
+        *) echo "bench: '$name' is none of engine, pipeline, memory, plan, tokens, transport, kernels, network, distribution, flood, idle" >&2; exit 2 ;;
         esac
     done
 else

@@ -50,6 +50,33 @@ network() {
     done | median | sed 's/^/outputs equal; median ratio (wanted: at least 0.97) /'
 }
 
+# weights_run FLEET HOST ITEMS: as measured_run, with the weights from a file that random_weights has written.
+weights_run() {
+    [ -f "$lan_home/weights" ] || "$build/random_weights" "$model" "$lan_home/weights"
+    client "$1" "$2" run "$model" --weights "$lan_home/weights" --input "random:$3" --json \
+        >"$lan_home/run.json" 2>"$lan_home/run.err" || {
+        cat "$lan_home/run.err" >&2
+        exit 1
+    }
+}
+
+distribution() {
+    model=${BENCH_MODEL:-vit-large} devices=${BENCH_DEVICES:-8}
+    echo "## distribution: $model from one source to $devices nodes, 100 Mbit/s in each direction of every cable"
+    source=$((devices + 1))
+    lan_open "$source" 100
+    nodes fleet lan "$devices"
+    before=$(sent_by "$source")
+    weights_run fleet "$source" "$devices"
+    echo "$(key weights_seconds <"$lan_home/run.json") $(key weights_sent_bytes <"$lan_home/run.json") $(($(sent_by "$source") - before)) $(stat -c %s "$lan_home/weights")" |
+        awk '{printf "%.1f s; %.1f MB of %.1f MB left the source as weights (%.1f MB on its cable in all); of that time at the cable'"'"'s rate (wanted: at most 1.15) %.3f\n",
+            $1, $2 / 1e6, $4 / 1e6, $3 / 1e6, $1 / ($2 * 8 / 100e6)}'
+    echo "## again: a second run of the same"
+    weights_run fleet "$source" "$devices"
+    echo "$(key weights_sent_bytes <"$lan_home/run.json") $(key weights_seconds <"$lan_home/run.json")" |
+        awk '{printf "%d bytes of weights sent (wanted: 0), %.2f s\n", $1, $2}'
+}
+
 idle() {
     seconds=${BENCH_SECONDS:-60}
     echo "## idle: one node that nobody asks anything, $seconds s"
@@ -87,9 +114,9 @@ flood() {
 }
 
 case ${1:-} in
-network | idle | distribution | again | flood) "$1" ;;
+network | idle | distribution | flood) "$1" ;;
 *)
-    echo "bench: '${1:-}' is none of network, distribution, again, flood, idle" >&2
+    echo "bench: '${1:-}' is none of network, distribution, flood, idle" >&2
     exit 2
     ;;
 esac
