@@ -26,13 +26,16 @@ struct fetch {
     enum state state;
     bool cancelled; /* freed when the worker gives it back, without on_done */
     struct task task;
-    shoal_status status; /* of the worker's task */
+    /* The worker's while its task is underway. */
+    shoal_status status;
     struct shoal_error error;
     struct contents_writer *writer;
+    /* The worker's while BEGINNING. */
     struct contents_reader *reader; /* for those who follow us */
     uint64_t there;                 /* bytes written, those of earlier attempts included */
-    uint64_t asked;                 /* bytes [there, asked) are underway */
-    uint64_t received;              /* in this attempt */
+    /* The owner thread's. */
+    uint64_t asked;    /* bytes [there, asked) are underway */
+    uint64_t received; /* in this attempt */
     uint64_t moved_ns;
 };
 
@@ -107,6 +110,9 @@ static shoal_status read_content(void *context, const char *key, uint64_t offset
     const struct fetch *fetch = find_running(transfer, key);
     if (fetch != NULL && offset < fetch->what.bytes) {
         *got = 0;
+        if (fetch->state == BEGINNING) { /* what is there is the worker's to say */
+            return SHOAL_OK;
+        }
         const uint64_t there = offset < fetch->there ? fetch->there - offset : 0;
         if (fetch->reader == NULL || there == 0) {
             return SHOAL_OK;
