@@ -7,7 +7,7 @@
 set(SHOAL_FARM ${CMAKE_BINARY_DIR}/include-farm)
 
 # What ThreadSanitizer runs: reference kernels and the in-process transport (libzmq and libgomp raise false alarms).
-set(SHOAL_TSAN_TESTS base_test platform_test tensor_test graph_test weights_test memory_plan_test model_test
+set(SHOAL_TSAN_TESTS distribution_test base_test platform_test tensor_test graph_test weights_test memory_plan_test model_test
   run_step_test pool_test inproc_test node_test node_jobs_test node_calls_test job_test contents_faults_test contract_stashing_test contract_slice_test)
 
 function(shoal_folder NAME)
