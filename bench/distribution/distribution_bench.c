@@ -11,6 +11,7 @@
  * Prints one JSON document; with MBIT, the rate of this host's cable, also `ratio`: seconds against
  * unique bytes at that rate.
  */
+#include "base/log.h"
 #include "base/memory.h"
 #include "platform/clock.h"
 #include "runtime/cluster_file.h"
@@ -153,6 +154,7 @@ int main(int argc, char **argv) {
         (void)fprintf(stderr, "distribution_bench: LAYERS is 1 to 1000, WIDTH 1 to 65536\n");
         return 2;
     }
+    log_set_level(LOG_INFO); /* says what could not be fetched at once */
     struct source source = {.seed = seed};
     make_contents(&source, layers, width);
     struct cluster_file *file;

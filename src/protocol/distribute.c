@@ -331,8 +331,10 @@ static uint32_t choose_source(const struct distribute_state *state, uint32_t d, 
     if (want->points >= ORIGIN_ONLY_POINTS) {
         return best;
     }
-    for (uint32_t i = 1; i < n; i++) { /* begins with another device for each reader */
-        const uint32_t s = (d + i) % n;
+    /* Begins with another device for each reader and content: no two devices are to carry it all,
+     * a connection has a window of its own. */
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        const uint32_t s = (d + 1 + (i + c) % (n - 1)) % n;
         const struct want *there = want_of(state, s, c);
         if ((!there->held && there->source == DISTRIBUTE_NOBODY) || s == want->avoid ||
             state->pair_failures[(size_t)d * n + s] >= MAX_PAIR_FAILURES ||

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "formats/digest.h"
+#include "platform/clock.h"
 #include "runtime/control.h"
 
 #include <stdio.h>
@@ -11,6 +12,8 @@
 /* One transfer of one peer: bytes [next, end) are asked and not sent. */
 struct stream {
     uint64_t transfer, next, end;
+    uint64_t moved_ns; /* something was asked or sent */
+    bool not_found;
     char key[DIGEST_TEXT];
 };
 
@@ -123,8 +126,16 @@ static shoal_status next_chunk(struct serve *serve, struct serve_peer *peer, str
     const size_t size = left < SERVE_CHUNK_BYTES ? (size_t)left : SERVE_CHUNK_BYTES;
     size_t got = 0;
     struct shoal_error why;
-    const shoal_status status = serve->options.read(serve->options.context, stream->key,
-                                                    stream->next, serve->buffer, size, &got, &why);
+    shoal_status status = serve->options.read(serve->options.context, stream->key, stream->next,
+                                              serve->buffer, size, &got, &why);
+    stream->not_found = status == SHOAL_NOT_FOUND && serve->options.wait_ns > 0;
+    if (stream->not_found) {
+        if (platform_now_ns() < stream->moved_ns + serve->options.wait_ns) {
+            *nothing = true;
+            return SHOAL_OK;
+        }
+        status = SHOAL_CLOSED;
+    }
     if (status != SHOAL_OK) {
         log_info("%s cannot have content %s: %s", peer->name, stream->key, why.text);
         const size_t length = strlen(why.text);
@@ -140,6 +151,7 @@ static shoal_status next_chunk(struct serve *serve, struct serve_peer *peer, str
     TRY(make_chunk(serve, stream, serve->buffer, got, SHOAL_OK, &peer->waiting, error));
     serve->sent_bytes += got;
     stream->next += got;
+    stream->moved_ns = platform_now_ns();
     if (stream->next == stream->end) {
         remove_stream(peer, stream);
     }
@@ -191,6 +203,20 @@ void serve_more(struct serve *serve) {
             pump_or_drop(serve, peer);
         }
     }
+}
+
+uint64_t serve_deadline_ns(const struct serve *serve) {
+    uint64_t deadline = CLOCK_NEVER;
+    for (const struct serve_peer *peer = serve->peers; peer != NULL; peer = peer->next) {
+        for (uint32_t i = 0; i < peer->count && peer->waiting == NULL; i++) {
+            const struct stream *stream = &peer->streams[i];
+            const uint64_t due = stream->moved_ns + serve->options.wait_ns;
+            if (stream->not_found && due < deadline) {
+                deadline = due;
+            }
+        }
+    }
+    return deadline;
 }
 
 void serve_writable(struct serve *serve, const char *name) {
@@ -258,7 +284,8 @@ shoal_status serve_request(struct serve *serve, const char *name, const json_t *
     TRY(control_integer(request, "transfer", 0, INT64_MAX, &transfer, error));
     struct stream read = {.transfer = (uint64_t)transfer,
                           .next = (uint64_t)offset,
-                          .end = (uint64_t)offset + (uint64_t)length};
+                          .end = (uint64_t)offset + (uint64_t)length,
+                          .moved_ns = platform_now_ns()};
     (void)snprintf(read.key, sizeof read.key, "%s", key);
     struct serve_peer *peer = find_peer(serve, name);
     if (peer == NULL) {

@@ -22,10 +22,13 @@
 
 struct serve_options {
     struct transport *transport; /* borrowed */
-    /* Up to size bytes. *got 0 means that they are not there yet: serve_more asks again. */
+    /* Up to size bytes. *got 0 means that they are not there yet: serve_more asks again. NOT_FOUND
+     * likewise, for wait_ns at most: the content may be about to come; then CLOSED is the answer.
+     */
     shoal_status (*read)(void *context, const char *key, uint64_t offset, void *out, size_t size,
                          size_t *got, struct shoal_error *error);
     void *context;
+    uint64_t wait_ns; /* 0: what is not found is refused at once */
 };
 
 struct serve;
@@ -40,6 +43,8 @@ NODISCARD shoal_status serve_request(struct serve *serve, const char *peer, cons
                                      struct shoal_error *error);
 
 void serve_more(struct serve *serve); /* something that was not there may be there now */
+/* serve_more is due then; CLOCK_NEVER = nothing waits that is not found. */
+uint64_t serve_deadline_ns(const struct serve *serve);
 void serve_writable(struct serve *serve, const char *peer);
 void serve_peer_lost(struct serve *serve, const char *peer);
 

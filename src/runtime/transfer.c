@@ -122,9 +122,6 @@ static shoal_status read_content(void *context, const char *key, uint64_t offset
     }
     const shoal_status status =
         contents_read(transfer->options.contents, key, offset, out, size, got, error);
-    if (status == SHOAL_NOT_FOUND) {
-        return error_set(error, SHOAL_CLOSED, "content %s is not here", key);
-    }
     if (status == SHOAL_OK && *got == 0) {
         return error_set(error, SHOAL_INVALID, "content %s ends before byte %llu", key,
                          (unsigned long long)offset);
@@ -485,7 +482,7 @@ static uint64_t tells_ns(const struct account *account) {
 }
 
 uint64_t transfer_deadline_ns(const struct transfer *transfer) {
-    uint64_t deadline = CLOCK_NEVER;
+    uint64_t deadline = serve_deadline_ns(transfer->serve);
     for (const struct fetch *fetch = transfer->fetches; fetch != NULL; fetch = fetch->next) {
         const uint64_t due = stalls_ns(transfer, fetch);
         deadline = due < deadline ? due : deadline;
@@ -499,6 +496,9 @@ uint64_t transfer_deadline_ns(const struct transfer *transfer) {
 
 void transfer_tick(struct transfer *transfer) {
     const uint64_t now = platform_now_ns();
+    if (now >= serve_deadline_ns(transfer->serve)) {
+        serve_more(transfer->serve);
+    }
     for (struct account *a = transfer->accounts; a != NULL; a = a->next) {
         if (now >= tells_ns(a)) {
             const uint64_t fresh = a->bytes - a->told_bytes;
@@ -546,8 +546,10 @@ shoal_status transfer_create(const struct transfer_options *options, struct tran
     }
     transfer->options = *options;
     transfer->next_id = platform_now_ns() >> 16; /* not what an earlier process used a moment ago */
-    const struct serve_options serve = {
-        .transport = options->transport, .read = read_content, .context = transfer};
+    const struct serve_options serve = {.transport = options->transport,
+                                        .read = read_content,
+                                        .context = transfer,
+                                        .wait_ns = TRANSFER_WAIT_NS};
     shoal_status status = serve_create(&serve, &transfer->serve, error);
     if (status == SHOAL_OK) {
         status = worker_create(on_task_done, options->transport, &transfer->worker, error);

@@ -26,6 +26,9 @@
 #define TRANSFER_AHEAD (UINT64_C(4) << 20)
 #define TRANSFER_STALL_NS (UINT64_C(20) * 1000000000)
 #define TRANSFER_STARVE_NS (UINT64_C(120) * 1000000000)
+/* A reader that asks for what is not here waits so long for it: it was told of us before we were
+ * told to fetch it, or our own source has failed and another one is being found. */
+#define TRANSFER_WAIT_NS (UINT64_C(10) * 1000000000)
 #define TRANSFER_PROGRESS_NS (UINT64_C(1) * 1000000000)
 #define TRANSFER_MAX_FETCHES 512   /* at once */
 #define TRANSFER_MAX_OF_ASKER 128u /* at once, for one peer */
