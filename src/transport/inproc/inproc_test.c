@@ -41,6 +41,7 @@ static void test_create_busy_name_is_taken(void **state) {
     assert_int_equal(inproc_create(hub, &options, &b, &error), SHOAL_BUSY);
     assert_null(b);
     assert_null(a->ops->address(a));
+    assert_null(a->ops->name_of_key(a, "any key"));
     a->ops->destroy(a);
     inproc_hub_destroy(hub);
     inproc_hub_destroy(NULL);
