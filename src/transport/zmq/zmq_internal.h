@@ -88,7 +88,7 @@ struct link { /* one connection */
     unsigned attempts;                     /* so far */
     uint64_t attempt_ns, attempt_until_ns; /* began; when libzmq gives it up */
     bool reached;                          /* this attempt: somebody accepted the connection */
-    bool denied;                           /* the last one: nobody listens, or no route */
+    bool denied;                           /* one: nobody listens, or no route */
     unsigned broken;                       /* handshakes that the other side broke off at once */
     bool timed_out;                        /* the last one it broke off after a while */
     /* Accepted: */
@@ -230,7 +230,9 @@ bool resolve_is_needed(const char *address);
 struct resolution *resolve_start(const char *address, int wake_fd); /* NULL: no memory, no thread */
 void resolve_drop(struct resolution *resolution);
 const char *resolve_failure(const struct resolution *resolution);
-bool resolve_has_route(const char *address); /* numeric */
+/* What connect(2) says within wait_ms: 0, ETIMEDOUT, ECONNREFUSED, ENETUNREACH …; numeric address.
+ */
+int resolve_probe(const char *address, int wait_ms);
 
 /* zmq_door.c: who calls at the listening socket, until he is known. */
 void door_init(struct door *door, uint64_t now);

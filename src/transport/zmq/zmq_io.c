@@ -238,9 +238,13 @@ static void on_dial_event(struct link *link, uint16_t event, uint32_t value, uin
         on_broken_handshake(link, now);
         break;
     default:
-        link->denied = now + 5 * CLOCK_MS < link->attempt_until_ns; /* otherwise it took too long */
         link->broken = 0;
-        link->redial_ns = now + (link->denied ? link->redial_pause_ns : CLOCK_MS);
+        if (now + 5 * CLOCK_MS < link->attempt_until_ns) { /* otherwise it took too long */
+            link->denied = true;
+            link->redial_ns = now + link->redial_pause_ns;
+        } else {
+            link->redial_ns = now + CLOCK_MS;
+        }
         break;
     }
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #define FIRST_PAUSE_NS (20 * CLOCK_MS)
+#define PROBE_MS 5
 #define LONGEST_PAUSE_NS (500 * CLOCK_MS)
 
 enum sent {
@@ -405,15 +406,19 @@ void link_give_up(struct link *link) {
         reason = TRANSPORT_LOST_MUTE;
         (void)snprintf(text, sizeof text,
                        "%.60s accepts connections but did not answer within %.1f s", at, seconds);
-    } else if (link->denied && !resolve_has_route(at)) {
-        reason = TRANSPORT_LOST_NO_ROUTE;
-        (void)snprintf(text, sizeof text, "no network leads to %.60s", at);
-    } else if (link->denied) {
-        reason = TRANSPORT_LOST_NO_LISTENER;
-        (void)snprintf(text, sizeof text, "nobody listens at %.60s", at);
     } else {
-        reason = TRANSPORT_LOST_NO_ANSWER;
-        (void)snprintf(text, sizeof text, "no answer from %.60s within %.1f s", at, seconds);
+        /* libzmq does not say why, and on a busy machine a refusal looks like no answer. */
+        const int failure = resolve_probe(at, PROBE_MS);
+        if (failure == ENETUNREACH || failure == EHOSTUNREACH || failure == ENETDOWN) {
+            reason = TRANSPORT_LOST_NO_ROUTE;
+            (void)snprintf(text, sizeof text, "no network leads to %.60s", at);
+        } else if (failure == ECONNREFUSED || link->denied) {
+            reason = TRANSPORT_LOST_NO_LISTENER;
+            (void)snprintf(text, sizeof text, "nobody listens at %.60s", at);
+        } else {
+            reason = TRANSPORT_LOST_NO_ANSWER;
+            (void)snprintf(text, sizeof text, "no answer from %.60s within %.1f s", at, seconds);
+        }
     }
     link_end(link, reason, text);
 }
@@ -440,7 +445,7 @@ void link_dial(struct link *link, uint64_t now) {
     }
     link->redial_ns = 0;
     link->attempts++;
-    link->reached = link->denied = false;
+    link->reached = false;
     link_hello(link);
 }
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -143,21 +144,32 @@ const char *resolve_failure(const struct resolution *resolution) {
                                     : "it has no address that fits";
 }
 
-/* Connecting a datagram socket sends nothing; it only asks the routing table. */
-bool resolve_has_route(const char *address) {
+int resolve_probe(const char *address, int wait_ms) {
     struct host_port at;
     const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICHOST};
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
     struct addrinfo *list = NULL;
     if (!resolve_split(address, &at) || getaddrinfo(at.host, at.port, &hints, &list) != 0) {
-        return true;
+        return ECONNREFUSED; /* a unix socket: nothing else can be wrong with it */
     }
-    const int fd = socket(list->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    const bool routed =
-        fd >= 0 ? connect(fd, list->ai_addr, list->ai_addrlen) == 0 : errno != EAFNOSUPPORT;
+    int failure = ETIMEDOUT;
+    const int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        failure = errno == EAFNOSUPPORT ? ENETUNREACH : ETIMEDOUT;
+    } else if (connect(fd, list->ai_addr, list->ai_addrlen) == 0) {
+        failure = 0;
+    } else if (errno != EINPROGRESS) {
+        failure = errno;
+    } else {
+        struct pollfd item = {.fd = fd, .events = POLLOUT};
+        socklen_t bytes = sizeof failure;
+        if (poll(&item, 1, wait_ms) > 0) {
+            (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &bytes);
+        }
+    }
     if (fd >= 0) {
         (void)close(fd);
     }
     freeaddrinfo(list);
-    return routed;
+    return failure;
 }
