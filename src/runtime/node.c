@@ -202,6 +202,7 @@ shoal_status node_run(struct node *node, struct shoal_error *error) {
             node->transport, TRANSPORT_WANT_CONTROL | TRANSPORT_WANT_DATA, next_deadline(node),
             &event, error);
         node_jobs_expire(node, platform_now_ns(), status == SHOAL_TIMEOUT);
+        node_jobs_unblock(node, platform_now_ns());
         node_contents_tick(node);
         if (status == SHOAL_TIMEOUT) {
             node_link_step(node);

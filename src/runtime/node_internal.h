@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 
 #define NODE_MAX_JOBS 8
-#define NODE_INBOX 8 /* messages of one job: no window is larger */
+#define NODE_INBOX 32 /* messages of one job */
 #define NODE_MAX_DIALS 16
 #define NODE_NO_KEY "-" /* inproc's */
 #define NODE_MAX_BATCH 4096
@@ -68,7 +68,9 @@ struct node_job {
     struct node_step step;
     struct transport_message *inbox[NODE_INBOX]; /* arrived, oldest first */
     uint32_t inbox_count;
+    uint32_t inbox_copies;            /* the oldest so many: copies, which hold nobody's credit */
     struct transport_message *output; /* waits for the next device's credit */
+    uint64_t blocked_ns;              /* since when; 0: it does not wait */
     uint64_t taken;                   /* microbatches that arrived: the number of the next one */
     uint64_t done;                    /* microbatches sent on */
 
@@ -167,7 +169,9 @@ void node_jobs_renew(struct node *node, const char *owner);
 /* Drops jobs whose lease ran out. all_heard: no event waits, so no renewal either; otherwise as
  * much time again is given. */
 void node_jobs_expire(struct node *node, uint64_t now_ns, bool all_heard);
-uint64_t node_jobs_deadline(const struct node *node);
+/* Takes what a blocked job has not computed off its sender's credit if another job needs that. */
+void node_jobs_unblock(struct node *node, uint64_t now_ns);
+uint64_t node_jobs_deadline(const struct node *node); /* either is due then */
 bool node_has_jobs(const struct node *node);
 /* The job of an owner: of that id, or (id 0) the only one. Errors: NOT_FOUND, DENIED. */
 NODISCARD shoal_status node_find_job(struct node *node, const char *owner, uint64_t id,
@@ -177,6 +181,7 @@ NODISCARD shoal_status node_find_job(struct node *node, const char *owner, uint6
 NODISCARD shoal_status node_reserve(struct node_job *job, const char *what, size_t bytes,
                                     struct shoal_error *error);
 size_t node_reserved_bytes(const struct node *node);
+bool node_has_room(const struct node *node, size_t bytes); /* beside what is reserved */
 
 /* node_link.c */
 NODISCARD shoal_status node_call_link(struct node_call *call, struct shoal_error *error);

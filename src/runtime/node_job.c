@@ -7,6 +7,9 @@
 
 #include <string.h>
 
+#define UNBLOCK_NS (1 * CLOCK_SECOND)
+#define INBOX_RESERVE 4 /* room for what has credit already */
+
 /* ---- the table ---- */
 
 shoal_status node_find_job(struct node *node, const char *owner, uint64_t id, struct node_job **out,
@@ -49,7 +52,8 @@ static void drop_messages(struct node_job *job) {
     for (uint32_t i = 0; i < job->inbox_count; i++) {
         transport->ops->message_free(transport, job->inbox[i]);
     }
-    job->inbox_count = 0;
+    job->inbox_count = job->inbox_copies = 0;
+    job->blocked_ns = 0;
 }
 
 static void job_free(struct node_job *job) {
@@ -136,12 +140,65 @@ void node_jobs_expire(struct node *node, uint64_t now_ns, bool all_heard) {
     }
 }
 
+/* ---- one window, several jobs ---- */
+
+/*
+ * Jobs that arrive over one connection share its window. One that is blocked would keep the others
+ * from arriving, and jobs whose stages run round the same devices in a circle would wait for each
+ * other for ever. So what waits behind a job's blocked output is copied after a while, and its
+ * credit given back: at most what the owner has in flight, and no more than there is memory for.
+ */
+static bool shares_window(const struct node_job *job) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        const struct node_job *other = &job->node->jobs[i];
+        if (other != job && other->state == NODE_JOB_READY &&
+            strcmp(other->previous, job->previous) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool wants_unblocking(const struct node_job *job) {
+    return job->output != NULL && job->inbox_copies < job->inbox_count &&
+           job->inbox_count + INBOX_RESERVE <= NODE_INBOX && shares_window(job);
+}
+
+static void copy_inbox(struct node_job *job) {
+    struct transport *transport = job->node->transport;
+    for (uint32_t i = job->inbox_copies; i < job->inbox_count; i++) {
+        struct transport_message *from = job->inbox[i], *copy;
+        struct shoal_error error;
+        if (!node_has_room(job->node, from->size) ||
+            transport->ops->message_new(transport, from->size, &copy, &error) != SHOAL_OK) {
+            job->blocked_ns = platform_now_ns(); /* again after a while */
+            return;
+        }
+        memcpy(copy->data, from->data, from->size);
+        transport->ops->message_free(transport, from);
+        job->inbox[i] = copy;
+        job->inbox_copies = i + 1;
+    }
+}
+
+void node_jobs_unblock(struct node *node, uint64_t now_ns) {
+    for (int i = 0; i < NODE_MAX_JOBS; i++) {
+        struct node_job *job = &node->jobs[i];
+        if (wants_unblocking(job) && now_ns >= job->blocked_ns + UNBLOCK_NS) {
+            copy_inbox(job);
+        }
+    }
+}
+
 uint64_t node_jobs_deadline(const struct node *node) {
     uint64_t deadline = CLOCK_NEVER;
     for (int i = 0; i < NODE_MAX_JOBS; i++) {
         const struct node_job *job = &node->jobs[i];
         if (is_leased(job) && job->lease_until_ns < deadline) {
             deadline = job->lease_until_ns;
+        }
+        if (wants_unblocking(job) && job->blocked_ns + UNBLOCK_NS < deadline) {
+            deadline = job->blocked_ns + UNBLOCK_NS;
         }
     }
     return deadline;
@@ -217,10 +274,12 @@ static void try_output(struct node_job *job) {
     account(job);
     const shoal_status status = transport->ops->send(transport, job->next, job->output, &error);
     if (status == SHOAL_BUSY) {
+        job->blocked_ns = job->blocked_ns > 0 ? job->blocked_ns : platform_now_ns();
         return; /* TRANSPORT_WRITABLE brings us back */
     }
     if (status == SHOAL_OK) {
         job->output = NULL;
+        job->blocked_ns = 0;
         job->done++;
         if (job->done == 2) {
             job->steady_allocations = mem_allocation_count();
@@ -283,6 +342,7 @@ static void advance(struct node_job *job) {
     account(job);
     step->input = job->inbox[0];
     job->inbox_count--;
+    job->inbox_copies -= job->inbox_copies > 0;
     memmove(job->inbox, job->inbox + 1, job->inbox_count * sizeof job->inbox[0]);
     step->copy_s = step->compute_s = 0;
     step->submit_ns = platform_now_ns();

@@ -259,6 +259,40 @@ static void weights_by_path_are_for_local_devices(void **state) {
     assert_refused(fixture_ask(f->owner, request), "DENIED", "path");
 }
 
+/* Prepares a job that comes from `other`; next NULL: back to the owner. */
+static void prepare_from_other(struct fixture *f, int64_t job, const char *next) {
+    json_t *request = fixture_prepare(f, job);
+    assert_int_equal(json_object_set_new(request, "previous", neighbour("other", "-")), 0);
+    if (next != NULL) {
+        assert_int_equal(json_object_set_new(request, "next", neighbour(next, "-")), 0);
+    }
+    assert_ok(fixture_ask(f->owner, request));
+}
+
+static void a_blocked_job_does_not_keep_another_from_arriving(void **state) {
+    struct fixture *f = *state;
+    enum { STUCK = 12 }; /* far more than all windows together */
+    float row[20];
+    struct transport *third = fixture_peer(f->hub, "third"); /* takes nothing */
+    prepare_from_other(f, 1, "third");
+    prepare_from_other(f, 2, NULL);
+    for (uint64_t i = 0; i < STUCK; i++) {
+        fixture_send_item(f->other, 1, 1, i, 2, 32);
+        fixture_send_item(f->other, 2, 1, i, 2, 32);
+        take_result(f->owner, 2, i, row);
+    }
+    for (uint64_t i = 0; i < STUCK; i++) { /* now it takes: nothing was lost or mixed up */
+        struct transport_message *raw;
+        struct wire_message message;
+        fixture_message(third, &raw, &message);
+        assert_int_equal(message.header.kind, WIRE_RESULT);
+        assert_int_equal(message.header.job, 1);
+        assert_int_equal(message.header.microbatch, i);
+        third->ops->message_free(third, raw);
+    }
+    third->ops->destroy(third);
+}
+
 static void a_draining_node_takes_no_job_and_finishes_those_it_has(void **state) {
     struct fixture *f = *state;
     float row[20];
@@ -295,6 +329,7 @@ int main(void) {
         TEST(a_previous_device_that_may_not_connect_is_refused),
         TEST(a_next_device_that_is_not_there_is_named),
         TEST(weights_by_path_are_for_local_devices),
+        TEST(a_blocked_job_does_not_keep_another_from_arriving),
         TEST(a_draining_node_takes_no_job_and_finishes_those_it_has),
         TEST(a_node_without_jobs_stops_at_once),
     };

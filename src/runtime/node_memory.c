@@ -43,16 +43,25 @@ static void list_holders(const struct node *node, const struct node_job *except,
     }
 }
 
+/* Bytes that this process may have; 0: whatever it wants. */
+static size_t limit_bytes(const struct node *node) {
+    if (node->options.memory_limit > 0 || node->options.shared_process) {
+        return node->options.memory_limit;
+    }
+    return memory_resident_bytes() + memory_available_bytes();
+}
+
+bool node_has_room(const struct node *node, size_t bytes) {
+    const size_t limit = limit_bytes(node);
+    return limit == 0 || base_bytes(node) + node_reserved_bytes(node) + bytes <= limit;
+}
+
 shoal_status node_reserve(struct node_job *job, const char *what, size_t bytes,
                           struct shoal_error *error) {
     const struct node *node = job->node;
     const size_t base = base_bytes(node), jobs = node_reserved_bytes(node);
-    size_t limit = node->options.memory_limit;
-    const char *whose = "the limit";
-    if (limit == 0 && !node->options.shared_process) {
-        limit = memory_resident_bytes() + memory_available_bytes();
-        whose = "what the machine has";
-    }
+    const size_t limit = limit_bytes(node);
+    const char *whose = node->options.memory_limit > 0 ? "the limit" : "what the machine has";
     if (limit > 0 && base + jobs + bytes > limit) {
         char holders[256];
         list_holders(node, job, holders, sizeof holders);
