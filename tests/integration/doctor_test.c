@@ -11,8 +11,10 @@
 #include <cmocka.h>
 
 #include "nodes.h"
+#include "platform/clock.h"
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -274,6 +276,48 @@ static void links_measures_both_directions_of_every_pair_and_keeps_them(void **s
     command_free(&command);
 }
 
+/* Waits until dev-1 has a job; its owner's name. */
+static void await_job(void) {
+    for (int tries = 0; tries < 900; tries++) {
+        json_t *document = nodes_json(&nodes, "nodes", 0);
+        const json_t *node = find_named(json_object_get(document, "nodes"), "dev-1");
+        const json_t *job = json_array_get(json_object_get(node, "jobs"), 0);
+        const bool there = job != NULL;
+        if (there) {
+            assert_true(strncmp(text_of(job, "owner"), "client#", 7) == 0);
+            assert_int_equal(json_integer_value(json_object_get(job, "stages")), 3);
+        }
+        json_decref(document);
+        if (there) {
+            return;
+        }
+        platform_sleep_ns(100 * CLOCK_MS);
+    }
+    fail_msg("dev-1 never shows the job");
+}
+
+static void links_are_measured_beside_a_running_job(void **state) {
+    (void)state;
+    struct command run;
+    char arguments[1024];
+    (void)snprintf(arguments, sizeof arguments,
+                   "run vit-test --input random:100000000 --kernels reference --cluster %s",
+                   nodes_file(&nodes, ""));
+    command_start(&run, arguments);
+    await_job();
+    json_t *document = nodes_json(&nodes, "links --share 0.5", 0);
+    assert_int_equal(json_array_size(json_object_get(document, "links")), 4 * 3);
+    json_decref(document);
+    document = examine(&nodes);
+    expect(document, "dev-1", "kernels", "ok", "");
+    json_decref(document);
+    assert_true(process_exists(run.pid)); /* and it goes on */
+    assert_int_equal(kill(run.pid, SIGINT), 0);
+    command_wait(&run);
+    assert_int_equal(run.status, 130);
+    command_free(&run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_healthy_cluster_is_well),
@@ -281,6 +325,7 @@ int main(void) {
         cmocka_unit_test(who_says_nothing_is_no_node),
         cmocka_unit_test(nodes_says_who_is_there),
         cmocka_unit_test(links_measures_both_directions_of_every_pair_and_keeps_them),
+        cmocka_unit_test(links_are_measured_beside_a_running_job),
         cmocka_unit_test(what_is_wrong_on_this_side_comes_first),
         cmocka_unit_test(missing_lines_of_allow_lists_are_shown),
     };
