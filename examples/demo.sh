@@ -1,5 +1,6 @@
 #!/bin/sh
-# The main job in a minute: one model on one device, then split over several, same numbers, more of them.
+# The main job in a minute: one model on one device, then split over several, same numbers, more of them; then devices with
+# keys and a cluster file, as on machines of their own, which get the weights over their links, once.
 # Called by ./dev demo after the release build. DEMO_MODEL and DEMO_IMAGES change what is run.
 set -eu
 shoal=build/release/shoal
@@ -12,7 +13,13 @@ devices=$cores
 [ "$devices" -lt 2 ] && devices=2
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+nodes=
+finish() {
+    # shellcheck disable=SC2086
+    [ -z "$nodes" ] || kill $nodes 2>/dev/null || true
+    rm -rf "$work"
+}
+trap finish EXIT
 trap 'exit 130' INT TERM
 
 # number KEY FILE: a top-level number of a JSON document
@@ -55,4 +62,46 @@ awk -v one="$one" -v many="$many" -v devices="$devices" -v same="$same" \
     printf "  %-28s %25s\n\n", "outputs identical", same
 }'
 [ "$cores" -lt "$devices" ] && echo "This machine has $cores core: its devices share it, so there is no speed-up to see."
+[ "$same" != NO ] || exit 1
+
+echo "== As on machines of their own: a key each, a cluster file that says who is who, and nobody else gets in"
+export SHOAL_HOME="$work/laptop"
+cluster=$work/mine.yaml
+small=deit-small
+public() { SHOAL_HOME="$work/$1" "$shoal" key --name "$1" --json | sed -n 's/^ "public_key": "\(.*\)",*$/\1/p'; }
+client=$(public laptop)
+echo "laptop $client" >"$work/allow"
+for device in pi-1 pi-2; do public "$device" | sed "s/^/$device /" >>"$work/allow"; done
+echo "devices:" >"$cluster"
+for device in pi-1 pi-2; do # port 0: whichever is free
+    SHOAL_HOME="$work/$device" "$shoal" node --name "$device" --listen tcp://127.0.0.1:0 --allow "$work/allow" --threads 1 \
+        --memory 2G --log warn >"$work/$device.out" &
+    nodes="$nodes $!"
+done
+for device in pi-1 pi-2; do
+    for _ in $(seq 100); do
+        grep -q '^ready' "$work/$device.out" && break
+        sleep 0.1
+    done
+    printf '  - {name: %s, address: "%s", key: "%s", memory: 2G, threads: 1}\n' "$device" \
+        "$(sed -n 's/^ready //p' "$work/$device.out")" "$(public "$device")" >>"$cluster"
+done
+printf 'clients:\n  - {name: laptop, key: "%s"}\n' "$client" >>"$cluster"
+"$shoal" nodes --cluster "$cluster"
+build/release/random_weights "$small" "$work/$small.safetensors" 7
+on_cluster() { # NAME: the weights' file is here only; each device gets its part
+    "$shoal" run "$small" --weights "$work/$small.safetensors" --input "$work/pictures" --cluster "$cluster" --json >"$work/$1.json"
+}
+on_cluster first
+on_cluster second
+"$shoal" run "$small" --weights "$work/$small.safetensors" --input "$work/pictures" --threads 1 --json >"$work/alone.json"
+same=NO
+[ "$(text output_digest "$work/second.json")" = "$(text output_digest "$work/alone.json")" ] && same="yes, bit for bit"
+awk -v a="$(number weights_sent_bytes "$work/first.json")" -v b="$(number weights_sent_bytes "$work/second.json")" -v same="$same" \
+    -v model="$small" 'BEGIN {
+    printf "\n  %s from one file on this machine, over encrypted links\n", model
+    printf "  %-40s %9.1f MB\n", "weights sent in the first run", a / 1e6
+    printf "  %-40s %9.1f MB\n", "weights sent in the second run", b / 1e6
+    printf "  %-40s %25s\n\n", "outputs as on one device from the file", same
+}'
 [ "$same" != NO ]
