@@ -412,6 +412,10 @@ void link_give_up(struct link *link) {
         if (failure == ENETUNREACH || failure == EHOSTUNREACH || failure == ENETDOWN) {
             reason = TRANSPORT_LOST_NO_ROUTE;
             (void)snprintf(text, sizeof text, "no network leads to %.60s", at);
+        } else if (failure == 0 && !link->denied) {
+            reason = TRANSPORT_LOST_MUTE;
+            (void)snprintf(text, sizeof text, "%.60s takes calls, but did not answer within %.1f s",
+                           at, seconds);
         } else if (failure == ECONNREFUSED || link->denied) {
             reason = TRANSPORT_LOST_NO_LISTENER;
             (void)snprintf(text, sizeof text, "nobody listens at %.60s", at);

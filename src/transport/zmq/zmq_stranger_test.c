@@ -26,7 +26,7 @@ static void test_unknown_client_key_is_denied(void **state) {
     struct zmq_keypair keys;
     assert_int_equal(zmq_keypair_make(&keys, NULL), SHOAL_OK);
     const struct zmq_transport_options options = {
-        .base = {.name = "device-2"}, /* a name that is allowed */
+        .base = {.name = "device-2", .lost_after_ns = PATIENCE}, /* a name that is allowed */
         .keys = keys,
         .allowed = siege.shared->allowed,
         .allowed_count = 1};
@@ -52,8 +52,8 @@ static void test_wrong_server_key_is_noticed_by_the_dialler(void **state) {
     siege_open(&siege);
     struct zmq_keypair other;
     assert_int_equal(zmq_keypair_make(&other, NULL), SHOAL_OK);
-    const struct zmq_transport_options options = {.base = {.name = "device-2"},
-                                                  .keys = siege.shared->keys[2]};
+    const struct zmq_transport_options options = {
+        .base = {.name = "device-2", .lost_after_ns = PATIENCE}, .keys = siege.shared->keys[2]};
     struct transport *dialler = NULL;
     assert_int_equal(zmq_transport_create(&options, &dialler, NULL), SHOAL_OK);
     assert_int_equal(dialler->ops->connect(dialler, "device-0", siege.shared->address[0],

@@ -225,9 +225,10 @@ static void test_failed_dials_say_why(void **state) {
     cluster_open(&cluster, &fixture_tcp);
     struct transport *t =
         cluster_add(&cluster, 0, &(struct transport_options){.lost_after_ns = 1500 * CLOCK_MS});
-    struct transport_event event = failed_dial(t, "tcp://nobody.invalid:9");
+    /* No name server is asked for a name with an empty part. */
+    struct transport_event event = failed_dial(t, "tcp://no..body:9");
     assert_int_equal(event.reason, TRANSPORT_LOST_UNRESOLVED);
-    assert_non_null(strstr(event.text, "nobody.invalid"));
+    assert_non_null(strstr(event.text, "no..body"));
     /* A listener that nobody serves: the kernel accepts, and that is all. */
     const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in at = {.sin_family = AF_INET};
