@@ -189,7 +189,8 @@ int cli_node(int argc, char **argv) {
          "this device's key file, as 'shoal key' makes it (default: $SHOAL_HOME/key)", &a.key, 0,
          0},
         {"allow", ARGS_TEXT, "FILE",
-         "who may connect: lines 'NAME KEY' (default: $SHOAL_HOME/allow); read again on SIGHUP",
+         "who may connect: lines 'NAME KEY', or a cluster file (default: $SHOAL_HOME/allow); read "
+         "again on SIGHUP",
          &a.allow, 0, 0},
         {"threads", ARGS_COUNT, "T", "compute threads (default: all cores)", &a.threads, 1, 1024},
         {"memory", ARGS_SIZE, "SIZE",
@@ -219,6 +220,7 @@ int cli_node(int argc, char **argv) {
             "reads the allow-list again. The owner of a job sends everything else; shoal run "
             "--devices N starts its own.",
         .examples =
+            "  shoal node --listen tcp://0.0.0.0:7700 --allow mine.yaml\n"
             "  shoal node --name pi-1 --listen tcp://192.0.2.11:7700 --key pi-1.key --allow peers\n"
             "  shoal node --key k --allow peers --memory 2G --threads 4\n",
         .options = options,
