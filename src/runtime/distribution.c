@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HAVE_NS (120 * CLOCK_SECOND) /* a device may have to evict */
+#define HAVE_NS (120 * CLOCK_SECOND)  /* a device may have to evict */
+#define OTHERS_NS (20 * CLOCK_SECOND) /* for devices that need nothing */
 #define STALL_NS (60 * CLOCK_SECOND)
 #define PROGRESS_NS (200 * CLOCK_MS)
 #define HAVE_BATCH 256u
@@ -114,50 +115,61 @@ static shoal_status take_missing(struct distribution *run, uint32_t device, cons
     return SHOAL_OK;
 }
 
+/* A device that needs nothing may be lost, have no cache or not answer: it is no source then. */
+static bool answered(struct cluster_device *device) {
+    const bool done = device->pending == 0 && json_is_true(json_object_get(device->reply, "ok"));
+    device->pending = 0; /* an answer that comes later is nobody's */
+    return done && !device->lost;
+}
+
 /* One call to each device that still has something to be asked. *any: there was one. */
 static shoal_status ask_round(struct distribution *run, const bool *missed, uint32_t *from,
-                              uint32_t (*batches)[HAVE_BATCH], bool *any,
+                              uint32_t (*batches)[HAVE_BATCH], uint32_t *counts, bool *any,
                               struct shoal_error *error) {
     struct cluster *cluster = run->cluster;
+    const bool need = missed == NULL;
     *any = false;
-    uint32_t *counts = mem_calloc(cluster->count, sizeof *counts);
-    if (counts == NULL) {
-        return error_set(error, SHOAL_NO_MEMORY, "no memory for a distribution");
-    }
-    shoal_status status = SHOAL_OK;
-    for (uint32_t d = 0; d < cluster->count && status == SHOAL_OK; d++) {
-        counts[d] = next_batch(run, missed, d, &from[d], batches[d]);
+    for (uint32_t d = 0; d < cluster->count; d++) {
+        counts[d] = need || !cluster->devices[d].lost
+                        ? next_batch(run, missed, d, &from[d], batches[d])
+                        : 0;
         if (counts[d] > 0) {
             *any = true;
-            status = cluster_ask(cluster, d,
-                                 have_request(run, batches[d], counts[d], missed == NULL), error);
+            TRY(cluster_ask(cluster, d, have_request(run, batches[d], counts[d], need), error));
         }
     }
-    if (status == SHOAL_OK && *any) {
-        status = cluster_collect(cluster, HAVE_NS, error);
+    if (*any) {
+        TRY(need ? cluster_collect(cluster, HAVE_NS, error)
+                 : cluster_settle(cluster, OTHERS_NS, error));
     }
-    for (uint32_t d = 0; d < cluster->count && status == SHOAL_OK; d++) {
-        if (counts[d] > 0) {
-            status = take_missing(run, d, batches[d], counts[d], error);
+    for (uint32_t d = 0; d < cluster->count; d++) {
+        if (counts[d] == 0) {
+            continue;
+        }
+        if (need || answered(&cluster->devices[d])) {
+            TRY(take_missing(run, d, batches[d], counts[d], error));
+        } else {
+            from[d] = run->options->content_count; /* it is asked no more */
         }
     }
-    mem_free(counts);
-    return status;
+    return SHOAL_OK;
 }
 
 static shoal_status ask_all(struct distribution *run, const bool *missed,
                             struct shoal_error *error) {
     uint32_t *from = mem_calloc(run->cluster->count, sizeof *from);
+    uint32_t *counts = mem_calloc(run->cluster->count, sizeof *counts);
     uint32_t(*batches)[HAVE_BATCH] = mem_calloc(run->cluster->count, sizeof *batches);
     shoal_status status = SHOAL_OK;
-    if (from == NULL || batches == NULL) {
+    if (from == NULL || counts == NULL || batches == NULL) {
         status = error_set(error, SHOAL_NO_MEMORY, "no memory for a distribution");
     }
     bool any = true;
     while (any && status == SHOAL_OK) {
-        status = ask_round(run, missed, from, batches, &any, error);
+        status = ask_round(run, missed, from, batches, counts, &any, error);
     }
     mem_free(from);
+    mem_free(counts);
     mem_free(batches);
     return status;
 }

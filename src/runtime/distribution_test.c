@@ -515,6 +515,20 @@ static void a_device_without_cache_is_named(void **unused) {
     expect_failure(fleet, SHOAL_UNSUPPORTED, "dev-1", "without a cache");
 }
 
+static void a_device_that_needs_nothing_needs_no_cache(void **unused) {
+    (void)unused;
+    struct fleet *fleet = new_fleet(2, false);
+    start_device(fleet, 0, true, 0);
+    start_device(fleet, 1, false, 0);
+    connect_owner(fleet);
+    need_all(fleet, 0);
+    struct distribution_outcome outcome = must_distribute(fleet);
+    assert_int_equal(outcome.sent_bytes, all_bytes());
+    assert_has_all(fleet, 0);
+    distribution_outcome_fini(&outcome);
+    free_fleet(fleet);
+}
+
 static void a_lost_device_fails_what_it_needs(void **unused) {
     (void)unused;
     struct fleet *fleet = new_fleet(2, false);
@@ -558,12 +572,13 @@ static void a_source_that_leaves_is_replaced(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_to_all_over_inproc),
-    cmocka_unit_test(everything_to_all_over_zmq),
+        cmocka_unit_test(everything_to_all_over_zmq),
         cmocka_unit_test(only_what_moved_travels),
         cmocka_unit_test(a_broken_transfer_is_gone_on_with),
         cmocka_unit_test(a_damaged_origin_is_corrupt),
         cmocka_unit_test(a_full_cache_is_told_with_figures),
         cmocka_unit_test(a_device_without_cache_is_named),
+        cmocka_unit_test(a_device_that_needs_nothing_needs_no_cache),
         cmocka_unit_test(a_lost_device_fails_what_it_needs),
         cmocka_unit_test(sources_that_lie_are_left),
         cmocka_unit_test(a_source_that_leaves_is_replaced),
