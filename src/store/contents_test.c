@@ -120,6 +120,33 @@ static void test_a_partial_is_gone_on_with(void **unused) {
     contents_close(contents);
 }
 
+static void test_what_is_arriving_can_be_read(void **unused) {
+    (void)unused;
+    char key[DIGEST_TEXT];
+    struct contents_writer *writer;
+    struct contents_reader *reader;
+    uint64_t have;
+    size_t got;
+    struct contents *contents = open_contents(0, false);
+    draw(31, 5000, key);
+    assert_int_equal(contents_write_begin(contents, key, 5000, &writer, &have, &error), SHOAL_OK);
+    assert_int_equal(contents_reader_open(writer, &reader, &error), SHOAL_OK);
+    assert_int_equal(contents_reader_read(reader, 0, back, 100, &got, &error), SHOAL_OK);
+    assert_int_equal(got, 0);
+    assert_int_equal(contents_write(writer, data, 3000, &error), SHOAL_OK);
+    assert_int_equal(contents_reader_read(reader, 1000, back, 4000, &got, &error), SHOAL_OK);
+    assert_int_equal(got, 2000);
+    assert_memory_equal(back, data + 1000, 2000);
+    assert_int_equal(contents_write(writer, data + 3000, 2000, &error), SHOAL_OK);
+    assert_int_equal(contents_write_commit(writer, &error), SHOAL_OK);
+    assert_int_equal(contents_reader_read(reader, 0, back, 5001, &got, &error), SHOAL_OK);
+    assert_int_equal(got, 5000); /* it lasts beyond its writer */
+    assert_memory_equal(back, data, 5000);
+    contents_reader_close(reader);
+    contents_reader_close(NULL);
+    contents_close(contents);
+}
+
 static void test_a_corrupt_partial_is_thrown_away(void **unused) {
     (void)unused;
     char key[DIGEST_TEXT];
@@ -428,6 +455,7 @@ int main(void) {
         TEST(test_what_is_put_is_got),
         TEST(test_keys_from_outside_are_checked),
         TEST(test_a_partial_is_gone_on_with),
+        TEST(test_what_is_arriving_can_be_read),
         TEST(test_a_corrupt_partial_is_thrown_away),
         TEST(test_verify_finds_damage),
         TEST(test_what_was_used_longest_ago_goes),
