@@ -75,6 +75,8 @@ distribution() {
     weights_run fleet "$source" "$devices"
     echo "$(key weights_sent_bytes <"$lan_home/run.json") $(key weights_seconds <"$lan_home/run.json")" |
         awk '{printf "%d bytes of weights sent (wanted: 0), %.2f s\n", $1, $2}'
+    echo "## sharing: everything to all of these nodes, each byte once from the source (drawn contents of 6 layers of 768)"
+    on "$source" "$build/distribution_bench" "$lan_home/fleet.yaml" "$lan_home/fleet/key" all 6 768 "$(date +%s)" 100
 }
 
 idle() {

@@ -94,7 +94,7 @@ start_node() {
         --threads 1 --log warn "$@" >"$base.out" 2>"$base.err" &
     echo $! >"$base.pid"
     lan_pids="$lan_pids $!"
-    until grep -q '^ready ' "$base.out"; do
+    until grep -qs '^ready ' "$base.out"; do
         kill -0 "$!" 2>/dev/null || { cat "$base.err" >&2; return 1; }
         sleep 0.05
     done
