@@ -218,19 +218,19 @@ static void test_modules_of_sentence_transformers(void **state) {
     (void)state;
     static const char old[] =
         "[" TRANSFORMER "," MODULE("1_Pooling", "sentence_transformers.models.Pooling") "]";
-    static const char newer[] = "[" MODULE("", "sentence_transformers.base.modules.transformer."
-                                               "Transformer") "," MODULE(
-        "pool",
-        "sentence_transformers.sentence_transformer.modules.pooling.Pooling") "," MODULE("2_"
-                                                                                         "Normaliz"
-                                                                                         "e",
-                                                                                         "sentence_"
-                                                                                         "transform"
-                                                                                         "ers.base."
-                                                                                         "modules."
-                                                                                         "normalize"
-                                                                                         ".Normaliz"
-                                                                                         "e") "]";
+    static const char newer[] = "[" MODULE(
+        "", "sentence_transformers.base.modules.transformer."
+            "Transformer") "," MODULE("pool", "sentence_transformers.sentence_transformer.modules."
+                                              "pooling.Pooling") "," MODULE("2_"
+                                                                            "Normaliz"
+                                                                            "e",
+                                                                            "sentence_"
+                                                                            "transform"
+                                                                            "ers.base."
+                                                                            "modules."
+                                                                            "normalize"
+                                                                            ".Normaliz"
+                                                                            "e") "]";
     struct hf_modules modules;
     assert_int_equal(hf_modules_parse(old, sizeof old - 1, &modules, NULL), SHOAL_OK);
     assert_string_equal(modules.pooling, "1_Pooling");

@@ -46,7 +46,7 @@ static void come_up(struct link *link, const struct wire_hello *hello,
     link->serial = hello->serial;
     link->heard_ns = link->spoke_ns = link->pinged_ns = now;
     link->state = LINK_UP;
-    if (strcmp(hello->name, link->user) != 0) {
+    if (!hello->session && strcmp(hello->name, link->user) != 0) {
         char own[WIRE_NAME_BYTES];
         wire_printable(hello->name, sizeof hello->name, own, sizeof own);
         log_info("%s calls itself \"%s\"; its key says otherwise", link->name, own);
