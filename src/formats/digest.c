@@ -40,13 +40,15 @@ compress(uint32_t state[8], const unsigned char *data, size_t blocks) {
         __m128i words[4];
         for (int i = 0; i < 4; i++) {
             words[i] = _mm_shuffle_epi8(
-                _mm_loadu_si128((const __m128i *)(const void *)(data + 16 * i)), swap);
+                _mm_loadu_si128((const __m128i *)(const void *)(data + (size_t)16 * (size_t)i)),
+                swap);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < 16; i++) {
             const __m128i keyed = _mm_add_epi32(
                 words[i & 3],
-                _mm_load_si128((const __m128i *)(const void *)&round_constants[4 * i]));
+                _mm_load_si128(
+                    (const __m128i *)(const void *)&round_constants[(size_t)4 * (size_t)i]));
             cdgh = _mm_sha256rnds2_epu32(cdgh, abef, keyed);
             abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(keyed, 0x0e));
             if (i < 12) { /* W[t] = σ1(W[t−2]) + W[t−7] + σ0(W[t−15]) + W[t−16] */

@@ -262,7 +262,7 @@ void npy_close(struct npy *npy) {
 
 shoal_status npy_header_f32(const struct shape *shape, unsigned char header[NPY_HEADER_BYTES],
                             size_t *size, struct shoal_error *error) {
-    char dims[SHAPE_MAX_RANK * 24] = "", text[SHAPE_MAX_RANK * 24 + 80];
+    char dims[SHAPE_MAX_RANK * 24] = "", text[(size_t)SHAPE_MAX_RANK * 24 + 80];
     size_t used = 0, bytes;
     for (int i = 0; i < shape->rank; i++) {
         used += (size_t)snprintf(dims + used, sizeof dims - used, i == 0 ? "%lld" : ", %lld",
@@ -286,7 +286,7 @@ shoal_status npy_header_f32(const struct shape *shape, unsigned char header[NPY_
     *size = total;
     return SHOAL_OK;
 }
-_Static_assert((MAGIC_BYTES + 5 + SHAPE_MAX_RANK * 24 + 80 + HEADER_ALIGNMENT - 1) /
+_Static_assert((MAGIC_BYTES + 5 + (size_t)SHAPE_MAX_RANK * 24 + 80 + HEADER_ALIGNMENT - 1) /
                        HEADER_ALIGNMENT * HEADER_ALIGNMENT <=
                    NPY_HEADER_BYTES,
                "the longest header has room");

@@ -54,7 +54,7 @@ static struct graph *make_graph(int64_t length, const char *last) {
     const struct tensor_type type = {DTYPE_F32, SHAPE(GRAPH_BATCH, length, WIDTH)};
     assert_int_equal(graph_create(&graph, NULL), SHOAL_OK);
     assert_int_equal(graph_add_input(graph, "x", type, &x, NULL), SHOAL_OK);
-    const graph_param_id wide[] = {add_param(graph, "qkv", SHAPE(3 * WIDTH, WIDTH))};
+    const graph_param_id wide[] = {add_param(graph, "qkv", SHAPE((int64_t)3 * WIDTH, WIDTH))};
     x = add_node(graph, "qkv", OP_LINEAR, x, wide, 1);
     x = add_node(graph, "attention", OP_ATTENTION, x, NULL, 0);
     assert_int_equal(graph_mark_cut(graph, NULL), SHOAL_OK);
@@ -231,7 +231,7 @@ static void memory_is_what_was_promised(void **state) {
     const size_t told = memory.weights_bytes + memory.slot_bytes + memory.scratch_bytes;
     assert_true(told > 1 << 20);
     assert_true(used >= told &&
-                used <= told + 20 * 4096); /* the allocator's words, page rounding */
+                used <= told + (size_t)20 * 4096); /* the allocator's words, page rounding */
     source->ops->destroy(source);
     executor_group_destroy(group);
     kernel_choice_destroy(choice);
@@ -248,7 +248,7 @@ static void what_packs_differently_is_packed_twice(void **state) {
     assert_int_equal(kernel_choice_create(&choice, NULL), SHOAL_OK);
     assert_int_equal(kernel_choice_set_default(choice, "blas", NULL), SHOAL_OK);
     const struct tensor_type x = {DTYPE_F32, SHAPE(BATCH, lengths[2], WIDTH)};
-    const struct tensor_type w = {DTYPE_F32, SHAPE(3 * WIDTH, WIDTH)};
+    const struct tensor_type w = {DTYPE_F32, SHAPE((int64_t)3 * WIDTH, WIDTH)};
     const struct op_attrs attrs = {
         .epsilon = 1e-5F, .heads = 2, .scale = 0.3F, .activation = ACTIVATION_TANH};
     assert_int_equal(kernel_describe(OP_LINEAR, &attrs, &x, 1, &w, 1, 1, &desc, NULL), SHOAL_OK);

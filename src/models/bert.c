@@ -90,7 +90,7 @@ shoal_status bert_build(const struct model_config *config, struct graph *graph,
                         struct shoal_error *error) {
     struct builder b = {config, graph, error, SHOAL_OK};
     struct model_input inputs[MODEL_MAX_INPUTS];
-    graph_value_id values[MODEL_MAX_INPUTS];
+    graph_value_id values[MODEL_MAX_INPUTS] = {0};
     const uint32_t count = model_inputs(config, inputs);
     for (uint32_t i = 0; i < count; i++) {
         TRY(graph_add_input(graph, inputs[i].name, inputs[i].type, &values[i], error));

@@ -189,6 +189,8 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
     /* A toy. */                                                                    \
     X("bert-test", "bert.", 32, 3, 4, 64, 120, 128, 128, 3, POOLER, false)
 
+/* Texts may not stand in parentheses where they fill an array.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
 static const struct model_config builtins[] = {
 #define X(label, kind, start, two, width, depth, head_count, mlp, image, patch, classes) \
     {.family = MODEL_##kind,                                                             \
@@ -229,6 +231,7 @@ static const struct model_config builtins[] = {
         BERT_LIST(X)
 #undef X
 };
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static const char *const builtin_names[] = {
 #define X(label, ...) label,

@@ -212,7 +212,7 @@ static void memory_follows_the_longest_length(void **state) {
     (void)state;
     const struct model_config longest = model;
     struct kernel_choice *choice = choice_of("blas");
-    struct stage_memory memory[3];
+    struct stage_memory memory[3] = {0};
     for (uint32_t i = 0; i < length_count; i++) {
         model.length = lengths[i];
         struct stage *stage = make_stage(1, 12, choice);

@@ -77,6 +77,7 @@ static void try_fragments(const uint8_t *data, size_t size) {
             message = malloc((size_t)assembly.total);
             check(message != NULL);
         }
+        check(message != NULL); /* the first piece made it */
         memcpy(message + offset, piece, bytes);
         check(assembly.have == before.have + bytes && assembly.have <= assembly.total);
         if (assembly.have == assembly.total) {

@@ -66,7 +66,7 @@ static void put_item(struct executor_group *group, uint32_t index, int64_t lengt
     for (int i = 0; i < 3; i++) {
         const struct tensor tensor = executor_group_tensor(group, index, in[i]);
         for (int64_t t = 0; t < length; t++) {
-            const int32_t value = stored[i][item * STORED + t];
+            const int32_t value = stored[i][(int64_t)item * STORED + t];
             if (i < 2) {
                 ((int32_t *)tensor.data)[row * length + t] = value;
             } else {

@@ -125,7 +125,7 @@ static void cut(struct door *door, struct caller *caller) {
 
 /* Is it a connection that was accepted here? The number may have been used again. */
 static bool is_accepted_here(const struct door *door, int fd) {
-    struct sockaddr_storage ours, its;
+    struct sockaddr_storage ours = {0}, its = {0};
     socklen_t ours_bytes = sizeof ours, its_bytes = sizeof its;
     if (getsockname(door->listener, (struct sockaddr *)&ours, &ours_bytes) != 0 ||
         getsockname(fd, (struct sockaddr *)&its, &its_bytes) != 0 ||
