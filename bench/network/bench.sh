@@ -21,7 +21,7 @@ cpu_ns() { cat /proc/$1/task/*/schedstat | awk '{s += $1} END {printf "%.0f", s}
 # measured_run FLEET HOST ITEMS: the run's JSON document in $lan_home/run.json
 measured_run() {
     client "$1" "$2" run "${BENCH_MODEL:-vit-base}" --input "random:$3" --json >"$lan_home/run.json" 2>"$lan_home/run.err" || {
-        cat "$lan_home/run.err" >&2
+        tail -n 5 "$lan_home/run.err" "$lan_home"/*.[0-9].err >&2
         exit 1
     }
 }
@@ -55,7 +55,7 @@ weights_run() {
     [ -f "$lan_home/weights" ] || "$build/random_weights" "$model" "$lan_home/weights"
     client "$1" "$2" run "$model" --weights "$lan_home/weights" --input "random:$3" --json \
         >"$lan_home/run.json" 2>"$lan_home/run.err" || {
-        cat "$lan_home/run.err" >&2
+        tail -n 5 "$lan_home/run.err" "$lan_home"/*.[0-9].err >&2
         exit 1
     }
 }

@@ -194,7 +194,7 @@ void lan_lose(const struct lan *lan, uint32_t host, bool lose) {
 
 bool lan_rate(const struct lan *lan, uint32_t host, uint32_t mbit) {
     static const char shape[] = "tc qdisc replace dev %s root tbf rate %umbit burst 128kb "
-                                "latency 20ms";
+                                "limit 2mb";
     struct lan scratch = *lan;
     char port[16], command[160];
     assert_true(lan->isolated);
