@@ -50,8 +50,8 @@ lan_open() {
         on "$i" ip address add "10.77.0.$i/24" dev lan
         on "$i" ip link set dev lan up
         if [ "$2" != 0 ]; then
-            on "$i" tc qdisc add dev lan root tbf rate "${2}mbit" burst 128kb limit 2mb
-            on switch tc qdisc add dev "port$i" root tbf rate "${2}mbit" burst 128kb limit 2mb
+            on "$i" tc qdisc add dev lan root tbf rate "${2}mbit" burst 128kb latency 20ms
+            on switch tc qdisc add dev "port$i" root tbf rate "${2}mbit" burst 128kb latency 20ms
         fi
     done
 }

@@ -51,6 +51,7 @@ struct distribute_state {
     uint32_t first;         /* all before it in order are missing nowhere */
     struct distribute_action *actions;
     uint64_t origin_shared, origin_sends; /* weights */
+    uint32_t origin_readers;              /* devices with a fetch from the origin */
     uint64_t stall_ns, missing_bytes, missing;
     uint32_t turn; /* the device that chooses first */
     bool over;
@@ -259,6 +260,7 @@ static void begin_fetch(struct distribute_state *state, struct distribute_action
     struct content *content = &state->contents[c];
     ASSERT(want->missing && want->source == DISTRIBUTE_NOBODY && source != d);
     if (source == DISTRIBUTE_ORIGIN) {
+        state->origin_readers += device->from_origin == 0;
         device->from_origin += content->weight;
         state->origin_sends += content->weight;
         want->shared = content->missing > 1;
@@ -285,6 +287,7 @@ static void end_fetch(struct distribute_state *state, uint32_t d, uint32_t c, ui
     struct content *content = &state->contents[c];
     if (want->source == DISTRIBUTE_ORIGIN) {
         device->from_origin -= content->weight;
+        state->origin_readers -= device->from_origin == 0;
         state->origin_sends -= content->weight;
         state->origin_shared -= want->shared ? content->weight : 0;
     } else {
@@ -369,6 +372,7 @@ static bool may_take_from_origin(const struct distribute_state *state, uint32_t 
                                  const struct content *content) {
     const struct device *device = &state->devices[d];
     return device->fetches < DISTRIBUTE_MAX_FETCHES &&
+           (device->from_origin > 0 || state->origin_readers < DISTRIBUTE_ORIGIN_READERS) &&
            device->from_origin + content->weight <= DISTRIBUTE_FROM_ORIGIN_BUDGET;
 }
 

@@ -17,7 +17,9 @@
  *  4. Budgets. A fetch weighs its bytes, at most 1 MiB (about what is read ahead), and 16 KiB. A
  * device receives at most 16 MiB from devices and 4 MiB from the origin at a time, sends at most 16
  * MiB, at most DISTRIBUTE_MAX_FETCHES fetches; the origin sends at most 8 MiB of contents that
- * several devices lack, and that and one fetch for each device in all.
+ * several devices lack, and that and one fetch for each device in all, to at most
+ * DISTRIBUTE_ORIGIN_READERS devices: more streams fill its link no better, and where queues are
+ * short some of them starve.
  *  5. Order: the origin sends what most devices lack first, then the largest, to the device that
  * receives least from it. Devices fetch from each other what fewest have or receive, from the
  * source that the fewest read this content from, then from the one that sends least: so a content
@@ -58,6 +60,7 @@
 #define DISTRIBUTE_DEVICE_BUDGET (UINT64_C(16) << 20) /* to devices, and from devices */
 #define DISTRIBUTE_FROM_ORIGIN_BUDGET (UINT64_C(4) << 20)
 #define DISTRIBUTE_SHARED_BUDGET (UINT64_C(8) << 20)
+#define DISTRIBUTE_ORIGIN_READERS 4u /* devices */
 #define DISTRIBUTE_ORIGIN UINT32_MAX
 #define DISTRIBUTE_NOBODY (UINT32_MAX - 1)
 

@@ -364,7 +364,7 @@ static bool needed(const struct fleet *fleet, uint32_t d, uint32_t c) {
 /* Rules 1, 2 and 4 of all that runs, recomputed; rule 5: the origin is not idle. */
 static void check_invariants(struct fleet *fleet) {
     uint64_t in[MAX_NODES] = {0}, first_hand[MAX_NODES] = {0}, out[MAX_NODES] = {0}, origin = 0;
-    uint32_t count[MAX_NODES] = {0};
+    uint32_t count[MAX_NODES] = {0}, origin_readers = 0;
     for (uint32_t d = 0; d < fleet->devices; d++) {
         for (uint32_t c = 0; c < fleet->contents; c++) {
             const uint32_t source = distribute_source(fleet->state, d, c);
@@ -387,7 +387,9 @@ static void check_invariants(struct fleet *fleet) {
         CHECK(fleet, in[d] <= DISTRIBUTE_DEVICE_BUDGET && out[d] <= DISTRIBUTE_DEVICE_BUDGET &&
                          first_hand[d] <= DISTRIBUTE_FROM_ORIGIN_BUDGET);
         CHECK(fleet, count[d] <= DISTRIBUTE_MAX_FETCHES);
+        origin_readers += first_hand[d] > 0;
     }
+    CHECK(fleet, origin_readers <= DISTRIBUTE_ORIGIN_READERS);
     CHECK(fleet, origin <= DISTRIBUTE_SHARED_BUDGET +
                                fleet->devices * (DISTRIBUTE_FETCH_MOST + DISTRIBUTE_FETCH_EXTRA));
     if (distribute_is_over(fleet->state) ||
@@ -401,6 +403,7 @@ static void check_invariants(struct fleet *fleet) {
                         distribute_source(fleet->state, d, c) != DISTRIBUTE_NOBODY;
             wanted = wanted ||
                      (needed(fleet, d, c) && !fleet->lost[d] && count[d] < DISTRIBUTE_MAX_FETCHES &&
+                      (first_hand[d] > 0 || origin_readers < DISTRIBUTE_ORIGIN_READERS) &&
                       first_hand[d] + weight(fleet, c) <= DISTRIBUTE_FROM_ORIGIN_BUDGET);
         }
         CHECK(fleet, somewhere || !wanted);
