@@ -519,15 +519,6 @@ void transfer_tick(struct transfer *transfer) {
 
 /* ---- all of it ---- */
 
-bool transfer_uses(const struct transfer *transfer, const char *peer) {
-    for (const struct fetch *fetch = transfer->fetches; fetch != NULL; fetch = fetch->next) {
-        if (strcmp(fetch->what.source, peer) == 0 || strcmp(fetch->what.asker, peer) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 shoal_status transfer_request(struct transfer *transfer, const char *peer, const json_t *request,
                               struct shoal_error *error) {
     return serve_request(transfer->serve, peer, request, error);

@@ -84,7 +84,4 @@ void transfer_interrupted(struct transfer *transfer);
 uint64_t transfer_deadline_ns(const struct transfer *transfer);
 void transfer_tick(struct transfer *transfer);
 
-/* A peer that was dialled for a fetch and is of no use to one now. */
-bool transfer_uses(const struct transfer *transfer, const char *peer);
-
 #endif
