@@ -63,28 +63,11 @@ static bool types_equal(const struct tensor_type *a, const struct tensor_type *b
     return true;
 }
 
-/* The numbers key kernels: what counts is whether they are the same, NaN included. */
-static bool same_bits(float a, float b) {
-    uint32_t x, y;
-    memcpy(&x, &a, sizeof x);
-    memcpy(&y, &b, sizeof y);
-    return x == y;
-}
-
-static bool attrs_equal(const struct op_attrs *a, const struct op_attrs *b) {
-    return a->activation == b->activation && same_bits(a->epsilon, b->epsilon) &&
-           same_bits(a->scale, b->scale) && a->heads == b->heads &&
-           memcmp(a->stride, b->stride, sizeof a->stride) == 0 &&
-           memcmp(a->pad, b->pad, sizeof a->pad) == 0 &&
-           memcmp(a->dilation, b->dilation, sizeof a->dilation) == 0 && a->groups == b->groups &&
-           a->index == b->index && a->transpose_a == b->transpose_a &&
-           a->transpose_b == b->transpose_b;
-}
-
 /* Outputs follow from the rest, threads are the same for all. */
 static bool descs_equal(const struct kernel_desc *a, const struct kernel_desc *b) {
     return a->op == b->op && a->input_count == b->input_count && a->param_count == b->param_count &&
-           attrs_equal(&a->attrs, &b->attrs) && types_equal(a->inputs, b->inputs, a->input_count) &&
+           op_attrs_equal(&a->attrs, &b->attrs) &&
+           types_equal(a->inputs, b->inputs, a->input_count) &&
            types_equal(a->params, b->params, a->param_count);
 }
 
@@ -141,7 +124,7 @@ static size_t largest_part(const struct graph_param *param) {
     size_t largest = 0;
     for (uint32_t i = 0; i < param->part_count; i++) {
         size_t bytes = 0;
-        ASSERT(shape_bytes(&param->parts[i].shape, DTYPE_F32, &bytes));
+        ASSERT(shape_bytes(&param->parts[i].shape, param->type.dtype, &bytes));
         largest = bytes > largest ? bytes : largest;
     }
     return largest;
@@ -154,14 +137,12 @@ static void add_plain(struct executor *executor, graph_param_id param) {
     }
 }
 
-/* Where the plain params of one weights version lie: those that nodes pack and those that nodes
- * read as values. */
+/* Where the plain params of one weights version lie: those that nodes read as values and, for
+ * training, those that nodes pack. */
 static shoal_status plan_plain(struct executor *executor, struct shoal_error *error) {
-    if (executor->options.phases == 1U << GRAPH_F) {
-        return SHOAL_OK;
-    }
+    executor->trains = executor->options.phases != 1U << GRAPH_F;
     const uint32_t count = graph_param_count(executor->graph);
-    executor->plain_offsets = mem_calloc(count, sizeof *executor->plain_offsets);
+    executor->plain_offsets = mem_calloc(count + 1, sizeof *executor->plain_offsets);
     if (executor->plain_offsets == NULL) {
         return no_memory(error);
     }
@@ -170,7 +151,7 @@ static shoal_status plan_plain(struct executor *executor, struct shoal_error *er
     }
     for (uint32_t i = 0; i < executor->node_count; i++) {
         const struct graph_node *node = executor->nodes[i].node;
-        for (int p = 0; p < node->param_count; p++) {
+        for (int p = 0; executor->trains && p < node->param_count; p++) {
             add_plain(executor, node->params[p]);
         }
         for (int v = 0; v < node->input_count; v++) {
@@ -216,8 +197,8 @@ static void measure_weights(struct executor *executor) {
         beyond = most > beyond ? most : beyond;
     }
     memory->scratch_bytes = round_up_size(memory->scratch_bytes, MEM_ALIGNMENT);
-    if (executor->plain_offsets != NULL) { /* read straight into the plain params */
-        memory->weights_bytes += executor->plain_bytes;
+    memory->weights_bytes += executor->plain_bytes;
+    if (executor->trains) { /* read straight into the plain params */
         staging = 0;
         beyond = source > beyond ? source : beyond;
     }

@@ -53,7 +53,7 @@ static shoal_status check_alike(const struct executor *first, const struct execu
 /* Weights that a member has for itself alone. */
 static size_t own_weights(const struct executor_group *group, uint32_t index) {
     const struct executor *executor = group->members[index].executor;
-    size_t bytes = 0;
+    size_t bytes = executor->plain_bytes;
     for (uint32_t n = 0; n < executor->node_count; n++) {
         bytes += packed_by(group, index, n) == index ? executor->nodes[n].packed_bytes : 0;
     }

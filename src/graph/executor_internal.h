@@ -54,7 +54,8 @@ struct executor {
     uint32_t pointer_count;
     struct executor_binding *bindings;
     uint32_t binding_end[PHASE_COUNT];
-    size_t *plain_offsets; /* graph param → offset of its plain f32; NULL without B and W */
+    bool trains; /* phases B or W: the params that nodes pack are kept as plain f32, too */
+    size_t *plain_offsets; /* graph param → offset of its plain bytes, or NO_OFFSET */
     size_t plain_bytes;
     size_t data_bytes; /* of a slot, its pointers not counted */
     struct executor_memory memory;

@@ -97,10 +97,21 @@ static shoal_status run_range(const struct executor *executor,
     return SHOAL_OK;
 }
 
+/* Inputs that lie in the weights. */
+static void bind(const struct executor *executor, const struct executor_weights *weights,
+                 const struct executor_slot *slot, enum graph_phase phase) {
+    for (uint32_t b = phase > 0 ? executor->binding_end[phase - 1] : 0;
+         b < executor->binding_end[phase]; b++) {
+        slot->pointers[executor->bindings[b].pointer] =
+            weights->plain + executor->bindings[b].plain_offset;
+    }
+}
+
 shoal_status executor_run_nodes(const struct executor *executor,
                                 const struct executor_weights *weights,
                                 const struct executor_slot *slot, void *scratch,
                                 struct shoal_error *error) {
+    bind(executor, weights, slot, GRAPH_F);
     return run_range(executor, weights, slot, scratch, 0, executor->phase_end[GRAPH_F], error);
 }
 
@@ -109,11 +120,7 @@ shoal_status executor_run(struct executor *executor, const struct executor_weigh
                           struct shoal_error *error) {
     ASSERT(weights->executor == executor && slot->executor == executor);
     ASSERT((executor->options.phases >> phase & 1U) != 0);
-    const uint32_t binding_end = executor->binding_end[phase];
-    for (uint32_t b = phase > 0 ? executor->binding_end[phase - 1] : 0; b < binding_end; b++) {
-        slot->pointers[executor->bindings[b].pointer] =
-            weights->plain + executor->bindings[b].plain_offset;
-    }
+    bind(executor, weights, slot, phase);
     return run_range(executor, weights, slot, executor->scratch,
                      phase > 0 ? executor->phase_end[phase - 1] : 0, executor->phase_end[phase],
                      error);

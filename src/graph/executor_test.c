@@ -375,6 +375,52 @@ static void test_memory_is_what_was_promised(void **state) {
     graph_destroy(graph);
 }
 
+/* Weights read as values: a stored table and a constant, in a range that
+ * trains nothing. */
+static void test_forward_nodes_read_weights_as_values(void **state) {
+    (void)state;
+    static const float twos[] = {2, 2, 2, 2};
+    const struct tensor_type type = {DTYPE_F32, SHAPE(GRAPH_BATCH, 4)}, row = {DTYPE_F32, SHAPE(4)};
+    const struct graph_part part = {"ones", SHAPE(4)};
+    struct graph *graph = NULL;
+    graph_value_id x = 0, sum = 0, product = 0;
+    graph_param_id ones = 0, constant = 0;
+    graph_value_id weights[2];
+    assert_int_equal(graph_create(&graph, NULL), SHOAL_OK);
+    assert_int_equal(graph_add_input(graph, "x", type, &x, NULL), SHOAL_OK);
+    assert_int_equal(graph_add_param(graph, "ones", row, GRAPH_FILL_ONES, &part, 1, &ones, NULL),
+                     SHOAL_OK);
+    assert_int_equal(graph_add_constant(graph, "twos", row, twos, &constant, NULL), SHOAL_OK);
+    assert_int_equal(graph_add_param_value(graph, ones, &weights[0], NULL), SHOAL_OK);
+    assert_int_equal(graph_add_param_value(graph, constant, &weights[1], NULL), SHOAL_OK);
+    const struct op_attrs add = {.mode = BINARY_ADD}, multiply = {.mode = BINARY_MUL};
+    const graph_value_id first[] = {x, weights[0]};
+    assert_int_equal(
+        graph_add_node(graph, "sum", OP_BINARY, &add, GRAPH_F, first, 2, NULL, 0, &sum, NULL),
+        SHOAL_OK);
+    assert_int_equal(graph_mark_cut(graph, NULL), SHOAL_OK);
+    const graph_value_id second[] = {sum, weights[1]};
+    assert_int_equal(graph_add_node(graph, "product", OP_BINARY, &multiply, GRAPH_F, second, 2,
+                                    NULL, 0, &product, NULL),
+                     SHOAL_OK);
+    assert_int_equal(graph_mark_output(graph, product, NULL), SHOAL_OK);
+    struct stage stage = make_stage(graph, 1, 2);
+    struct executor_memory memory;
+    executor_memory_get(stage.executor, &memory);
+    assert_int_equal(memory.weights_bytes, 2 * MEM_ALIGNMENT);
+    float *in = executor_slot_tensor(stage.slot, x).data;
+    for (int i = 0; i < BATCH * 4; i++) {
+        in[i] = (float)i;
+    }
+    run(&stage);
+    const float *out = executor_slot_tensor(stage.slot, product).data;
+    for (int i = 0; i < BATCH * 4; i++) {
+        assert_true(out[i] == ((float)i + 1) * 2);
+    }
+    destroy_stage(&stage);
+    graph_destroy(graph);
+}
+
 static void test_a_step_allocates_nothing(void **state) {
     (void)state;
     struct graph *graph = random_graph(3);
@@ -631,6 +677,7 @@ int main(void) {
         cmocka_unit_test(test_a_value_read_twice_is_not_overwritten_by_its_reader),
         cmocka_unit_test(test_a_value_that_passes_through_is_one_buffer_and_kept),
         cmocka_unit_test(test_memory_is_what_was_promised),
+        cmocka_unit_test(test_forward_nodes_read_weights_as_values),
         cmocka_unit_test(test_a_step_allocates_nothing),
         cmocka_unit_test(test_two_slots_are_independent),
         cmocka_unit_test(test_missing_and_misshapen_weights_are_named),

@@ -1,4 +1,5 @@
-/* Weights: read one node at a time, converted to f32, packed, given back. */
+/* Weights: read one node at a time, converted to f32, packed, given back; those that nodes read as
+ * values are kept as they are. */
 #include "graph/executor_internal.h"
 
 #include "base/assert.h"
@@ -53,9 +54,21 @@ static shoal_status report(const struct executor *executor, const struct problem
         problems->count, executor->options.first, executor->options.last, problems->text, more);
 }
 
-/* One part, as f32 at `to`; one that does not fit is noted and leaves `to` as it was. */
+/* As f32 where f32 is wanted; any other type must be the stored one. */
+static bool copy_elements(const struct tensor *tensor, enum dtype dtype, void *to, size_t count) {
+    if (dtype == DTYPE_F32) {
+        return convert_to_f32(tensor->dtype, tensor->data, to, count);
+    }
+    if (tensor->dtype != dtype) {
+        return false;
+    }
+    memcpy(to, tensor->data, count * dtype_size(dtype));
+    return true;
+}
+
+/* One part, at `to`; one that does not fit is noted and leaves `to` as it was. */
 static shoal_status read_part(struct weight_source *source, const struct graph_param *param,
-                              const struct graph_part *part, float *to, struct problems *problems,
+                              const struct graph_part *part, void *to, struct problems *problems,
                               struct shoal_error *error) {
     struct tensor tensor;
     const shoal_status status =
@@ -68,7 +81,7 @@ static shoal_status read_part(struct weight_source *source, const struct graph_p
     int64_t count = 0;
     ASSERT(shape_count(&part->shape, &count));
     if (!shape_equal(&tensor.shape, &part->shape) ||
-        !convert_to_f32(tensor.dtype, tensor.data, to, (size_t)count)) {
+        !copy_elements(&tensor, param->type.dtype, to, (size_t)count)) {
         note(problems, part, &tensor);
     }
     source->ops->release(source, &tensor);
@@ -76,14 +89,20 @@ static shoal_status read_part(struct weight_source *source, const struct graph_p
 }
 
 static shoal_status read_param(const struct executor *executor, struct weight_source *source,
-                               graph_param_id id, float *to, struct problems *problems,
+                               graph_param_id id, void *at, struct problems *problems,
                                struct shoal_error *error) {
     const struct graph_param *param = graph_param_get(executor->graph, id);
+    unsigned char *to = at;
+    if (param->data != NULL) {
+        const struct tensor constant = {param->type.dtype, param->type.shape, NULL};
+        memcpy(to, param->data, tensor_bytes(&constant));
+        return SHOAL_OK;
+    }
     for (uint32_t i = 0; i < param->part_count; i++) {
         int64_t count = 0;
         ASSERT(shape_count(&param->parts[i].shape, &count));
         TRY(read_part(source, param, &param->parts[i], to, problems, error));
-        to += count;
+        to += (size_t)count * dtype_size(param->type.dtype);
     }
     return SHOAL_OK;
 }
@@ -131,7 +150,7 @@ static shoal_status load_staged(struct executor_weights *weights, struct weight_
             continue;
         }
         for (int p = 0; p < node->param_count; p++) {
-            float *to = (float *)(void *)(staging + offset);
+            unsigned char *to = staging + offset;
             TRY(read_param(executor, source, node->params[p], to, problems, error));
             params[p] = to;
             offset += staged_bytes(executor, node->params[p]);
@@ -149,11 +168,11 @@ static shoal_status load_plain(struct executor_weights *weights, struct weight_s
     const struct executor *executor = weights->executor;
     for (graph_param_id id = 0; id < graph_param_count(executor->graph); id++) {
         if (executor->plain_offsets[id] != NO_OFFSET) {
-            float *to = (float *)(void *)(weights->plain + executor->plain_offsets[id]);
+            unsigned char *to = weights->plain + executor->plain_offsets[id];
             TRY(read_param(executor, source, id, to, problems, error));
         }
     }
-    return problems->count == 0 ? executor_weights_pack(weights, error) : SHOAL_OK;
+    return SHOAL_OK;
 }
 
 shoal_status executor_weights_create_empty(struct executor *executor, struct executor_weights **out,
@@ -162,9 +181,9 @@ shoal_status executor_weights_create_empty(struct executor *executor, struct exe
     void **packed = mem_calloc(executor->node_count, sizeof *packed);
     bool *shared = mem_calloc(executor->node_count, sizeof *shared);
     unsigned char *plain =
-        executor->plain_offsets == NULL ? NULL : mem_alloc_aligned(executor->plain_bytes);
+        executor->plain_bytes == 0 ? NULL : mem_alloc_aligned(executor->plain_bytes);
     if (weights == NULL || packed == NULL || shared == NULL ||
-        (executor->plain_offsets != NULL && plain == NULL)) {
+        (executor->plain_bytes > 0 && plain == NULL)) {
         mem_free(weights);
         mem_free(packed);
         mem_free(shared);
@@ -198,12 +217,15 @@ static size_t largest_staging(const struct executor_weights *weights) {
 shoal_status executor_weights_fill(struct executor_weights *weights, struct weight_source *source,
                                    struct shoal_error *error) {
     struct problems problems = {0};
-    ASSERT(weights->plain == NULL);
+    ASSERT(!weights->executor->trains);
     unsigned char *staging = mem_alloc_aligned(largest_staging(weights));
     if (staging == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory to read weights");
     }
-    const shoal_status status = load_staged(weights, source, staging, &problems, error);
+    shoal_status status = load_plain(weights, source, &problems, error);
+    if (status == SHOAL_OK) {
+        status = load_staged(weights, source, staging, &problems, error);
+    }
     mem_free(staging);
     TRY(status);
     return problems.count > 0 ? report(weights->executor, &problems, error) : SHOAL_OK;
@@ -212,10 +234,13 @@ shoal_status executor_weights_fill(struct executor_weights *weights, struct weig
 shoal_status executor_weights_load(struct executor *executor, struct weight_source *source,
                                    struct executor_weights **out, struct shoal_error *error) {
     struct executor_weights *weights = NULL;
-    if (executor->plain_offsets != NULL) {
+    if (executor->trains) {
         struct problems problems = {0};
         TRY(executor_weights_create(executor, &weights, error));
-        const shoal_status status = load_plain(weights, source, &problems, error);
+        shoal_status status = load_plain(weights, source, &problems, error);
+        if (status == SHOAL_OK && problems.count == 0) {
+            status = executor_weights_pack(weights, error);
+        }
         if (status != SHOAL_OK || problems.count > 0) {
             executor_weights_destroy(weights);
             return status != SHOAL_OK ? status : report(executor, &problems, error);
@@ -269,7 +294,7 @@ shoal_status executor_weights_create(struct executor *executor, struct executor_
 
 struct tensor executor_weights_param(const struct executor_weights *weights, graph_param_id param) {
     const struct executor *executor = weights->executor;
-    ASSERT(executor->plain_offsets != NULL && param < graph_param_count(executor->graph) &&
+    ASSERT(param < graph_param_count(executor->graph) &&
            executor->plain_offsets[param] != NO_OFFSET);
     const struct tensor_type *type = &graph_param_get(executor->graph, param)->type;
     return (struct tensor){type->dtype, type->shape,
@@ -278,7 +303,7 @@ struct tensor executor_weights_param(const struct executor_weights *weights, gra
 
 shoal_status executor_weights_pack(struct executor_weights *weights, struct shoal_error *error) {
     const struct executor *executor = weights->executor;
-    ASSERT(executor->plain_offsets != NULL);
+    ASSERT(executor->trains);
     for (uint32_t i = 0; i < executor->node_count; i++) {
         const struct graph_node *node = executor->nodes[i].node;
         const void *params[OP_MAX_PARAMS] = {NULL};

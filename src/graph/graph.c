@@ -104,12 +104,11 @@ static shoal_status check_parts(const char *name, const struct tensor_type *type
                                 const struct graph_part *parts, uint32_t part_count,
                                 struct shoal_error *error) {
     int64_t total = 0;
-    if (type->dtype != DTYPE_F32 || type->shape.rank < 1 || part_count == 0 ||
-        !shape_count(&type->shape, &total) || total == 0) {
-        return error_set(error, SHOAL_INVALID, "graph: param %s is not a sound f32 tensor of parts",
+    if (part_count == 0 || !shape_count(&type->shape, &total) || total == 0) {
+        return error_set(error, SHOAL_INVALID, "graph: param %s is not a sound tensor of parts",
                          name);
     }
-    const int64_t row = total / type->shape.dims[0];
+    const int64_t row = type->shape.rank > 0 ? total / type->shape.dims[0] : 1;
     int64_t sum = 0;
     for (uint32_t i = 0; i < part_count; i++) {
         int64_t count = 0;
@@ -126,13 +125,21 @@ static shoal_status check_parts(const char *name, const struct tensor_type *type
                : error_set(error, SHOAL_MISMATCH, "graph: param %s: parts leave a gap", name);
 }
 
+static shoal_status append_param(struct graph *graph, const struct graph_param *param,
+                                 graph_param_id *out, struct shoal_error *error) {
+    RESERVE(graph->params, graph->param_count, graph->param_capacity);
+    RESERVE(graph->first_readers, graph->param_count, graph->reader_capacity);
+    graph->first_readers[graph->param_count] = GRAPH_NONE;
+    graph->params[graph->param_count] = *param;
+    *out = graph->param_count++;
+    return SHOAL_OK;
+}
+
 shoal_status graph_add_param(struct graph *graph, const char *name, struct tensor_type type,
                              enum graph_fill fill, const struct graph_part *parts,
                              uint32_t part_count, graph_param_id *out, struct shoal_error *error) {
     TRY(check_parts(name, &type, parts, part_count, error));
-    RESERVE(graph->params, graph->param_count, graph->param_capacity);
-    RESERVE(graph->first_readers, graph->param_count, graph->reader_capacity);
-    struct graph_param param = {NULL, type, fill, part_count, NULL};
+    struct graph_param param = {.type = type, .fill = fill, .part_count = part_count};
     TRY(copy_name(graph, name, &param.name, error));
     struct graph_part *copies = arena_alloc(&graph->arena, part_count * sizeof *copies);
     if (copies == NULL) {
@@ -143,10 +150,24 @@ shoal_status graph_add_param(struct graph *graph, const char *name, struct tenso
         TRY(copy_name(graph, parts[i].name, &copies[i].name, error));
     }
     param.parts = copies;
-    graph->first_readers[graph->param_count] = GRAPH_NONE;
-    graph->params[graph->param_count] = param;
-    *out = graph->param_count++;
-    return SHOAL_OK;
+    return append_param(graph, &param, out, error);
+}
+
+shoal_status graph_add_constant(struct graph *graph, const char *name, struct tensor_type type,
+                                const void *data, graph_param_id *out, struct shoal_error *error) {
+    size_t bytes = 0;
+    if (!shape_bytes(&type.shape, type.dtype, &bytes) || bytes == 0) {
+        return error_set(error, SHOAL_INVALID, "graph: constant %s has no sound shape", name);
+    }
+    struct graph_param param = {.type = type};
+    TRY(copy_name(graph, name, &param.name, error));
+    void *copy = arena_alloc(&graph->arena, bytes);
+    if (copy == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "graph: no memory for constant %s", name);
+    }
+    memcpy(copy, data, bytes);
+    param.data = copy;
+    return append_param(graph, &param, out, error);
 }
 
 shoal_status graph_add_param_value(struct graph *graph, graph_param_id param, graph_value_id *out,
@@ -177,9 +198,6 @@ static shoal_status check_node(const struct graph *graph, const struct graph_nod
     for (int i = 0; i < node->input_count; i++) {
         if (node->inputs[i] >= graph->value_count) {
             return error_set(error, SHOAL_INVALID, "%s: no value %" PRIu32, name, node->inputs[i]);
-        }
-        if (node->phase == GRAPH_F && graph->values[node->inputs[i]].param != GRAPH_NONE) {
-            return error_set(error, SHOAL_INVALID, "%s: a forward node reads a param value", name);
         }
     }
     for (int i = 0; i < node->param_count; i++) {
@@ -231,6 +249,12 @@ static shoal_status infer_types(const struct graph *graph, struct draft *draft, 
     return SHOAL_OK;
 }
 
+static void note_reader(struct graph *graph, graph_param_id param, graph_node_id reader) {
+    if (param != GRAPH_NONE && graph->first_readers[param] == GRAPH_NONE) {
+        graph->first_readers[param] = reader;
+    }
+}
+
 /* Everything that can fail has been done: names are in the arena, the arrays have room. */
 static void commit_node(struct graph *graph, struct draft *draft,
                         const char *const output_names[OP_MAX_OUTPUTS]) {
@@ -243,11 +267,10 @@ static void commit_node(struct graph *graph, struct draft *draft,
     if (node->phase == GRAPH_F) {
         for (int i = 0; i < node->input_count; i++) {
             graph->uses[node->inputs[i]].last_forward = id;
+            note_reader(graph, graph->values[node->inputs[i]].param, id);
         }
         for (int i = 0; i < node->param_count; i++) {
-            if (graph->first_readers[node->params[i]] == GRAPH_NONE) {
-                graph->first_readers[node->params[i]] = id;
-            }
+            note_reader(graph, node->params[i], id);
         }
         graph->forward_count++;
     }

@@ -14,8 +14,10 @@
  *
  * Training: nodes of phases B and W come after all forward nodes, and each belongs to the forward
  * segment whose gradient it computes (graph_set_gradient_segment), so that a stage has all three
- * phases of its segments. Such nodes see weights as *param values* (graph_add_param_value): values
- * whose bytes are those of a param.
+ * phases of its segments.
+ *
+ * A node reads weights in one of two ways: as params, packed by its kernel, or, of any element type
+ * and by any phase, as *param values* (graph_add_param_value): inputs whose bytes are a param's.
  *
  * Ownership: the graph owns everything in it; pointers returned live as long as it does and are
  * invalidated by the next change. Not thread-safe while it is changed.
@@ -45,7 +47,7 @@ struct graph_value {
     const char *name;
     struct tensor_type type;
     graph_node_id producer; /* GRAPH_NONE: an input of the graph, or a param value */
-    graph_param_id param;   /* GRAPH_NONE, or the param whose plain f32 this value is */
+    graph_param_id param;   /* GRAPH_NONE, or the param whose plain bytes this value has */
 };
 
 /*
@@ -62,8 +64,9 @@ struct graph_param {
     const char *name;
     struct tensor_type type;
     enum graph_fill fill;
-    uint32_t part_count;
+    uint32_t part_count; /* 0: a constant */
     const struct graph_part *parts;
+    const void *data; /* a constant's elements, owned by the graph; NULL for params with parts */
 };
 
 struct graph_node {
@@ -90,8 +93,18 @@ NODISCARD shoal_status graph_add_param(struct graph *graph, const char *name,
                                        struct tensor_type type, enum graph_fill fill,
                                        const struct graph_part *parts, uint32_t part_count,
                                        graph_param_id *out, struct shoal_error *error);
-/* A value that reads a param as it is, for nodes of phases B and W only. Errors: INVALID (no such
- * param), NO_MEMORY. */
+/*
+ * A param whose elements the graph itself holds, copied from data: small tables and numbers that
+ * belong to the model's structure rather than to its weights. Errors: INVALID (empty or unsound),
+ * NO_MEMORY.
+ */
+NODISCARD shoal_status graph_add_constant(struct graph *graph, const char *name,
+                                          struct tensor_type type, const void *data,
+                                          graph_param_id *out, struct shoal_error *error);
+/*
+ * A value that reads a param or a constant as it is, in its own element type; it never crosses a
+ * cut: every device that reads it holds it. Errors: INVALID (no such param), NO_MEMORY.
+ */
 NODISCARD shoal_status graph_add_param_value(struct graph *graph, graph_param_id param,
                                              graph_value_id *out, struct shoal_error *error);
 /*
@@ -145,7 +158,14 @@ size_t graph_crossing_bytes(const struct graph *graph, uint32_t segment, int64_t
 /* Floating point operations of forward segments first..last for a microbatch. */
 double graph_flops(const struct graph *graph, uint32_t first, uint32_t last, int64_t batch);
 
-/* Bytes of the params of segments first..last as stored in f32. */
+/*
+ * The params that forward nodes of segments first..last read, packed or as values, each once, in
+ * the order in which they are first read; at most max; returns how many there are.
+ */
+uint32_t graph_range_params(const struct graph *graph, uint32_t first, uint32_t last,
+                            graph_param_id *out, uint32_t max);
+
+/* Bytes of these, those of f32 as stored in f32. */
 size_t graph_param_bytes(const struct graph *graph, uint32_t first, uint32_t last);
 
 #endif

@@ -130,15 +130,23 @@ double graph_flops(const struct graph *graph, uint32_t first, uint32_t last, int
     return sum;
 }
 
-/* Whether no node of [first, reader) reads the param: then `reader` is the first of the range. */
+/* Param `index` of what a node reads: its params first, then those behind its inputs. GRAPH_NONE:
+ * that input is no param value. */
+static graph_param_id param_read(const struct graph *graph, const struct graph_node *node,
+                                 int index) {
+    return index < node->param_count ? node->params[index]
+                                     : graph->values[node->inputs[index - node->param_count]].param;
+}
+
+/* Whether no node of [first, reader), and `reader` itself not before its index, reads the param. */
 static bool first_in_range(const struct graph *graph, graph_param_id param, graph_node_id first,
-                           graph_node_id reader) {
-    if (graph->first_readers[param] >= first) {
-        return graph->first_readers[param] == reader;
-    }
-    for (graph_node_id id = first; id < reader; id++) {
-        for (int i = 0; i < graph->nodes[id].param_count; i++) {
-            if (graph->nodes[id].params[i] == param) {
+                           graph_node_id reader, int index) {
+    const bool known = graph->first_readers[param] >= first;
+    for (graph_node_id id = known ? graph->first_readers[param] : first; id <= reader; id++) {
+        const struct graph_node *node = &graph->nodes[id];
+        const int end = id < reader ? node->param_count + node->input_count : index;
+        for (int i = 0; i < end; i++) {
+            if (param_read(graph, node, i) == param) {
                 return false;
             }
         }
@@ -146,17 +154,39 @@ static bool first_in_range(const struct graph *graph, graph_param_id param, grap
     return true;
 }
 
+uint32_t graph_range_params(const struct graph *graph, uint32_t first, uint32_t last,
+                            graph_param_id *out, uint32_t max) {
+    ASSERT(first >= 1 && first <= last && last <= graph_segment_count(graph));
+    const graph_node_id start = cut_position(graph, first - 1);
+    uint32_t count = 0;
+    for (graph_node_id id = start; id < cut_position(graph, last); id++) {
+        const struct graph_node *node = &graph->nodes[id];
+        for (int i = 0; i < node->param_count + node->input_count; i++) {
+            const graph_param_id param = param_read(graph, node, i);
+            if (param == GRAPH_NONE || !first_in_range(graph, param, start, id, i)) {
+                continue;
+            }
+            if (count < max) {
+                out[count] = param;
+            }
+            count++;
+        }
+    }
+    return count;
+}
+
 size_t graph_param_bytes(const struct graph *graph, uint32_t first, uint32_t last) {
     ASSERT(first >= 1 && first <= last && last <= graph_segment_count(graph));
     const graph_node_id start = cut_position(graph, first - 1);
     size_t sum = 0;
     for (graph_node_id id = start; id < cut_position(graph, last); id++) {
-        for (int i = 0; i < graph->nodes[id].param_count; i++) {
-            const graph_param_id param = graph->nodes[id].params[i];
-            size_t bytes = 0;
-            if (first_in_range(graph, param, start, id) &&
-                shape_bytes(&graph->params[param].type.shape, DTYPE_F32, &bytes)) {
-                sum += bytes;
+        const struct graph_node *node = &graph->nodes[id];
+        for (int i = 0; i < node->param_count + node->input_count; i++) {
+            const graph_param_id param = param_read(graph, node, i);
+            if (param != GRAPH_NONE && first_in_range(graph, param, start, id, i)) {
+                const struct tensor_type *type = &graph->params[param].type;
+                size_t bytes = 0;
+                sum += shape_bytes(&type->shape, type->dtype, &bytes) ? bytes : 0;
             }
         }
     }

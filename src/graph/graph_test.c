@@ -221,16 +221,41 @@ static void test_params_are_made_of_whole_parts(void **state) {
     graph_destroy(graph);
 }
 
+static void test_forward_nodes_read_params_and_constants_as_values(void **state) {
+    (void)state;
+    struct example e = make_example();
+    static const float numbers[] = {1, 2};
+    const struct tensor_type type = {DTYPE_F32, SHAPE(1, 2)};
+    const struct op_attrs add = {.mode = BINARY_ADD};
+    graph_param_id constant = 0, params[8];
+    graph_value_id value = 0, sum = 0;
+    assert_int_equal(graph_add_constant(e.graph, "numbers",
+                                        (struct tensor_type){DTYPE_F32, SHAPE(0)}, numbers,
+                                        &constant, NULL),
+                     SHOAL_INVALID);
+    assert_int_equal(graph_add_constant(e.graph, "numbers", type, numbers, &constant, NULL),
+                     SHOAL_OK);
+    assert_memory_equal(graph_param_get(e.graph, constant)->data, numbers, sizeof numbers);
+    assert_int_equal(graph_add_param_value(e.graph, constant, &value, NULL), SHOAL_OK);
+    const graph_value_id twice[] = {value, value};
+    assert_int_equal(graph_mark_cut(e.graph, NULL), SHOAL_OK);
+    assert_int_equal(
+        graph_add_node(e.graph, "sum", OP_BINARY, &add, GRAPH_F, twice, 2, NULL, 0, &sum, NULL),
+        SHOAL_OK);
+    assert_int_equal(graph_mark_output(e.graph, sum, NULL), SHOAL_OK);
+    const uint32_t last = graph_segment_count(e.graph);
+    assert_int_equal(graph_range_params(e.graph, last, last, params, 8), 1);
+    assert_int_equal(params[0], constant);
+    assert_int_equal(graph_param_bytes(e.graph, last, last), sizeof numbers); /* counted once */
+    graph_destroy(e.graph);
+}
+
 static void test_gradients_come_after_the_forward_nodes(void **state) {
     (void)state;
     struct example e = make_example();
     graph_value_id w = 0, out = 0;
     assert_int_equal(graph_add_param_value(e.graph, e.w, &w, NULL), SHOAL_OK);
     const graph_value_id product[] = {e.z, w};
-    /* forward nodes read weights as params only */
-    assert_int_equal(
-        graph_add_node(e.graph, "dx", OP_MATMUL, NULL, GRAPH_F, product, 2, NULL, 0, &out, NULL),
-        SHOAL_INVALID);
     assert_int_equal(
         graph_add_node(e.graph, "dx", OP_MATMUL, NULL, GRAPH_B, product, 2, NULL, 0, &out, NULL),
         SHOAL_INVALID); /* no segment yet */
@@ -309,6 +334,7 @@ int main(void) {
         cmocka_unit_test(test_ids_that_do_not_exist_are_refused),
         cmocka_unit_test(test_a_cut_needs_a_node_before_it),
         cmocka_unit_test(test_params_are_made_of_whole_parts),
+        cmocka_unit_test(test_forward_nodes_read_params_and_constants_as_values),
         cmocka_unit_test(test_gradients_come_after_the_forward_nodes),
         cmocka_unit_test(test_out_of_memory_anywhere),
     };

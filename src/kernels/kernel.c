@@ -44,7 +44,7 @@ bool kernel_same_params(const struct kernel_desc *a, const struct kernel_desc *b
 
 /* A key being written; what does not fit is counted into the hash only. */
 struct key {
-    char text[2048];
+    char text[8192];
     size_t length;
 };
 
@@ -93,6 +93,35 @@ static void put_ints(struct key *key, const char *name, const int32_t *values, i
     }
 }
 
+/* Without the zeros at the end. */
+static void put_longs(struct key *key, const char *name, const int64_t *values, int count) {
+    while (count > 0 && values[count - 1] == 0) {
+        count--;
+    }
+    for (int i = 0; i < count; i++) {
+        if (i == 0) {
+            put(key, " %s=%" PRId64, name, values[i]);
+        } else {
+            put(key, ",%" PRId64, values[i]);
+        }
+    }
+}
+
+static void put_floats(struct key *key, const char *name, const float *values, int count) {
+    uint32_t bits[OP_ATTR_FLOATS] = {0};
+    memcpy(bits, values, (size_t)count * sizeof bits[0]);
+    while (count > 0 && bits[count - 1] == 0) {
+        count--;
+    }
+    for (int i = 0; i < count; i++) {
+        if (i == 0) {
+            put(key, " %s=%08" PRIx32, name, bits[i]);
+        } else {
+            put(key, ",%08" PRIx32, bits[i]);
+        }
+    }
+}
+
 static void put_attrs(struct key *key, const struct op_attrs *attrs) {
     if (attrs->activation != ACTIVATION_NONE) {
         put(key, " act=%s", activation_name(attrs->activation));
@@ -104,6 +133,13 @@ static void put_attrs(struct key *key, const struct op_attrs *attrs) {
     put_ints(key, "pad", attrs->pad, 4);
     put_ints(key, "dilation", attrs->dilation, 2);
     put_ints(key, "groups", &attrs->groups, 1);
+    if (attrs->precision != PRECISION_F32) {
+        put(key, " precision=%s", precision_name(attrs->precision));
+    }
+    put_ints(key, "mode", &attrs->mode, 1);
+    put_ints(key, "axis", &attrs->axis, 1);
+    put_longs(key, "ints", attrs->ints, OP_ATTR_INTS);
+    put_floats(key, "floats", attrs->floats, OP_ATTR_FLOATS);
     if (attrs->index != 0) {
         put(key, " index=%" PRId64, attrs->index);
     }

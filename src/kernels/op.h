@@ -3,6 +3,11 @@
 #ifndef KERNELS_OP_H
 #define KERNELS_OP_H
 
+#include "kernels/ops_core.h"
+#include "kernels/ops_elementwise.h"
+#include "kernels/ops_layout.h"
+#include "kernels/ops_network.h"
+#include "kernels/ops_quant.h"
 #include "tensor/tensor.h"
 
 #include <stdbool.h>
@@ -10,55 +15,38 @@
 #include <stdint.h>
 
 /*
- * X(code, name, least inputs, most inputs, least params, most params, outputs). Inputs are
- * activations (they change with every microbatch); params are constant between two calls of pack.
- * Shapes, all f32 row-major unless said:
+ * The ops come in families, each with a header that lists and describes them (OP_LIST_<FAMILY>),
+ * a file of shape inference (op_infer_<family>.c) and reference kernels of its own:
+ * - core: what builders and fusion make; the kernel sets compete on these
+ * - elementwise: unary and binary functions with broadcasting, casts, choices, reductions
+ * - layout: views, moves and copies of elements
+ * - network: convolutions, pools, normalisations, recurrences and products of any rank
+ * - quant: quantised arithmetic
  *
- * - CONV2D: x [B,H,W,C], w [O,C/groups,KH,KW], bias [O]? → [B,OH,OW,O] (NHWC activations, OIHW
- *   weights as stored)
- * - TOKENS: x [B,P,C] (or [B,h,w,C] with h·w = P), prefix [R,C], position [R+P,C] → [B,R+P,C]:
- *   prefix rows first, then x; plus position
- * - EMBED: ids [B,T] i32, types [B,T] i32?, word [V,C], position [P,C] with P ≥ T, type [S,C]? →
- *   [B,T,C]: (word[id] + type[type]) + position[t]. Types and their table come together. An index
- *   outside its table reads the table's first or last row: who takes ids from outside checks them.
- * - LAYER_NORM: x [...,C], gamma [C], beta [C] → same; population variance, attrs.epsilon
- * - LINEAR: x [...,K], residual [...,N]?, w [N,K], bias [N]? → [...,N] = activation(x·wᵀ + bias) +
- *   residual
- * - ATTENTION: qkv [B,T,3C] (q, k, v side by side), mask [B,T]? → [B,T,C]; softmax(q·kᵀ·attrs.scale
- *   + mask)·v per head; where the mask is −∞ for every key the result is 0
- * - ADD: a, b same shape → (a + b)·attrs.scale
- * - ACTIVATION: x → attrs.activation(x)
- * - MEAN_POOL: x [B,T,C], mask [B,T] → [B,C]: mean of the rows whose mask is 0 or more; 0 if there
- *   are none
- * - NORMALISE: x [...,C] → x divided by its Euclidean norm, or by attrs.epsilon where that is
- *   greater
- * - SELECT: x [B,T,C] → [B,C]: row attrs.index of T
- *
- * For gradients and optimisers (reference kernels only until training is built):
- * - MATMUL: a [M,K], b [K,N] (attrs.transpose_a/b: stored [K,M], [N,K]) → [M,N]; both are inputs
- * - SUM_ROWS: x [M,N] → [N]
- * - ACTIVATION_GRAD: x (before activation), dy → dy·activation'(x)
- * - CROSS_ENTROPY: logits [B,N], label [B] i32 → loss [B], dlogits [B,N] = (softmax −
- *   onehot)·attrs.scale
- * - SGD: w, dw (same shape) → w − attrs.scale·dw
+ * Only core ops take params. The others take constants as inputs (graph_add_constant,
+ * graph_add_param_value), of any element type that their headers name; f16 and bf16 are storage
+ * types that CAST alone reads and writes.
  */
-#define OP_LIST(X)                                       \
-    X(CONV2D, "conv2d", 1, 1, 1, 2, 1)                   \
-    X(TOKENS, "tokens", 1, 1, 2, 2, 1)                   \
-    X(EMBED, "embed", 1, 2, 2, 3, 1)                     \
-    X(LAYER_NORM, "layer_norm", 1, 1, 2, 2, 1)           \
-    X(LINEAR, "linear", 1, 2, 1, 2, 1)                   \
-    X(ATTENTION, "attention", 1, 2, 0, 0, 1)             \
-    X(ADD, "add", 2, 2, 0, 0, 1)                         \
-    X(ACTIVATION, "activation", 1, 1, 0, 0, 1)           \
-    X(MEAN_POOL, "mean_pool", 2, 2, 0, 0, 1)             \
-    X(NORMALISE, "normalise", 1, 1, 0, 0, 1)             \
-    X(SELECT, "select", 1, 1, 0, 0, 1)                   \
-    X(MATMUL, "matmul", 2, 2, 0, 0, 1)                   \
-    X(SUM_ROWS, "sum_rows", 1, 1, 0, 0, 1)               \
-    X(ACTIVATION_GRAD, "activation_grad", 2, 2, 0, 0, 1) \
-    X(CROSS_ENTROPY, "cross_entropy", 2, 2, 0, 0, 2)     \
-    X(SGD, "sgd", 2, 2, 0, 0, 1)
+#define OP_FAMILY_LIST(X)         \
+    X(CORE, "core")               \
+    X(ELEMENTWISE, "elementwise") \
+    X(LAYOUT, "layout")           \
+    X(NETWORK, "network")         \
+    X(QUANT, "quant")
+
+enum op_family {
+#define X(code, name) OP_FAMILY_##code,
+    OP_FAMILY_LIST(X)
+#undef X
+        OP_FAMILY_COUNT
+};
+
+#define OP_LIST(X)         \
+    OP_LIST_CORE(X)        \
+    OP_LIST_ELEMENTWISE(X) \
+    OP_LIST_LAYOUT(X)      \
+    OP_LIST_NETWORK(X)     \
+    OP_LIST_QUANT(X)
 
 enum op {
 #define X(code, name, imin, imax, pmin, pmax, outputs) OP_##code,
@@ -67,9 +55,9 @@ enum op {
         OP_COUNT
 };
 
-#define OP_MAX_INPUTS 4
+#define OP_MAX_INPUTS 16
 #define OP_MAX_PARAMS 4
-#define OP_MAX_OUTPUTS 2
+#define OP_MAX_OUTPUTS 4
 
 #define ACTIVATION_LIST(X)                                   \
     X(NONE, "none")                                          \
@@ -86,15 +74,47 @@ enum activation {
         ACTIVATION_COUNT
 };
 
-/* Unused attributes are 0. */
+/*
+ * How LINEAR and CONV2D store their weights and multiply. Inputs, outputs and bias stay f32, and
+ * so does accumulation (i32 for I8):
+ * - BF16: weights and, on the way into the product, activations rounded to bf16
+ * - I8: weights i8 with one scale per output channel; activations quantised on the way, by row
+ * - W8, W4: weights i8 or 4-bit in groups with scales; widened to f32 on the way into the product
+ */
+#define PRECISION_LIST(X) \
+    X(F32, "f32")         \
+    X(BF16, "bf16")       \
+    X(I8, "int8")         \
+    X(W8, "w8")           \
+    X(W4, "w4")
+
+enum precision {
+#define X(code, name) PRECISION_##code,
+    PRECISION_LIST(X)
+#undef X
+        PRECISION_COUNT
+};
+
+#define OP_ATTR_INTS 24
+#define OP_ATTR_FLOATS 24
+
+/* Unused attributes are 0. `mode`, `axis`, `ints` and `floats` mean what the op's description
+ * says. */
 struct op_attrs {
     enum activation activation;
+    enum precision precision; /* LINEAR and CONV2D */
     float epsilon, scale;
     int32_t heads;
     int32_t stride[2], pad[4] /* top, left, bottom, right */, dilation[2], groups;
     int64_t index;
     bool transpose_a, transpose_b;
+    int32_t mode, axis;
+    int64_t ints[OP_ATTR_INTS];
+    float floats[OP_ATTR_FLOATS];
 };
+
+/* Whether every attribute is the same, floats by their bits. */
+bool op_attrs_equal(const struct op_attrs *a, const struct op_attrs *b);
 
 struct op_info {
     const char *name;
@@ -103,6 +123,9 @@ struct op_info {
 
 const struct op_info *op_describe(enum op op);
 bool op_parse(const char *name, enum op *out);
+enum op_family op_family(enum op op);
+const char *precision_name(enum precision precision);
+bool precision_parse(const char *name, enum precision *out);
 const char *activation_name(enum activation activation);
 bool activation_parse(const char *name, enum activation *out);
 

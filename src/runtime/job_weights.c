@@ -62,41 +62,47 @@ static uint32_t list_add(struct list *list, const struct manifest *manifest, siz
     return content;
 }
 
-static shoal_status need_node(struct list *list, const struct job_options *options,
-                              const struct graph *graph, const struct graph_node *node,
-                              uint32_t device, struct shoal_error *error) {
+static shoal_status need_param(struct list *list, const struct job_options *options,
+                               const struct graph_param *param, uint32_t device,
+                               struct shoal_error *error) {
     const struct manifest *manifest = origin_manifest(options->origin);
-    for (int i = 0; i < node->param_count; i++) {
-        const struct graph_param *param = graph_param_get(graph, node->params[i]);
-        for (uint32_t p = 0; p < param->part_count; p++) {
-            const struct manifest_entry *entry = manifest_find(manifest, param->parts[p].name);
-            if (entry == NULL) {
-                return error_set(error, SHOAL_NOT_FOUND,
-                                 "the weights have no tensor '%s', which the model needs",
-                                 param->parts[p].name);
-            }
-            const uint32_t content = list_add(list, manifest, (size_t)(entry - manifest->entries));
-            list->needs[(size_t)device * list->capacity + content] = true;
+    for (uint32_t p = 0; p < param->part_count; p++) {
+        const struct manifest_entry *entry = manifest_find(manifest, param->parts[p].name);
+        if (entry == NULL) {
+            return error_set(error, SHOAL_NOT_FOUND,
+                             "the weights have no tensor '%s', which the model needs",
+                             param->parts[p].name);
         }
+        const uint32_t content = list_add(list, manifest, (size_t)(entry - manifest->entries));
+        list->needs[(size_t)device * list->capacity + content] = true;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status need_stage(struct list *list, const struct job_options *options,
+                               const struct graph *graph, const struct plan_stage *stage,
+                               graph_param_id *params, struct shoal_error *error) {
+    const uint32_t count =
+        graph_range_params(graph, stage->first, stage->last, params, graph_param_count(graph));
+    list->needs[stage->device * list->capacity] = true;
+    for (uint32_t i = 0; i < count; i++) {
+        TRY(need_param(list, options, graph_param_get(graph, params[i]), stage->device, error));
     }
     return SHOAL_OK;
 }
 
 static shoal_status need_stages(struct list *list, const struct job_options *options,
                                 const struct graph *graph, struct shoal_error *error) {
-    for (uint32_t s = 0; s < options->placement->stage_count; s++) {
-        const struct plan_stage *stage = &options->placement->stages[s];
-        list->needs[stage->device * list->capacity] = true;
-        for (uint32_t segment = stage->first; segment <= stage->last; segment++) {
-            graph_node_id first, end;
-            graph_segment_nodes(graph, segment, &first, &end);
-            for (graph_node_id id = first; id < end; id++) {
-                TRY(need_node(list, options, graph, graph_node_get(graph, id), stage->device,
-                              error));
-            }
-        }
+    graph_param_id *params = mem_calloc(graph_param_count(graph) + 1, sizeof *params);
+    if (params == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a list of weights");
     }
-    return SHOAL_OK;
+    shoal_status status = SHOAL_OK;
+    for (uint32_t s = 0; s < options->placement->stage_count && status == SHOAL_OK; s++) {
+        status = need_stage(list, options, graph, &options->placement->stages[s], params, error);
+    }
+    mem_free(params);
+    return status;
 }
 
 /* From rows of capacity to rows of count. */

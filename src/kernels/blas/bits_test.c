@@ -45,8 +45,10 @@ static float *run(const struct kernel_desc *desc) {
                      SHOAL_OK);
     assert_int_equal(kernel_blas_ops.run(kernel, packed, (const void *const *)inputs, &y, scratch),
                      SHOAL_OK);
-    for (int i = 0; i < OP_MAX_INPUTS; i++) {
+    for (int i = 0; i < desc->input_count; i++) {
         mem_free(inputs[i]);
+    }
+    for (int i = 0; i < desc->param_count; i++) {
         mem_free(params[i]);
     }
     mem_free(packed);

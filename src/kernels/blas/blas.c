@@ -39,8 +39,14 @@ static bool is_depthwise(const struct kernel_desc *desc) {
 }
 
 static const struct blas_function *function_for(const struct kernel_desc *desc) {
-    switch (desc->op) {
+    if (desc->attrs.precision != PRECISION_F32) {
+        return NULL;
+    }
+    switch ((int)desc->op) {
     case OP_CONV2D:
+        if (desc->input_count > 1) {
+            return NULL;
+        }
         return is_depthwise(desc) ? &blas_depthwise : &blas_conv2d;
     case OP_TOKENS:
         return &blas_tokens;
@@ -62,15 +68,9 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
         return &blas_normalise;
     case OP_SELECT:
         return &blas_select;
-    case OP_MATMUL:
-    case OP_SUM_ROWS:
-    case OP_ACTIVATION_GRAD:
-    case OP_CROSS_ENTROPY:
-    case OP_SGD:
-    case OP_COUNT:
-        break;
+    default:
+        return NULL;
     }
-    return NULL;
 }
 
 static const struct blas_kernel *self(const struct kernel *kernel) {

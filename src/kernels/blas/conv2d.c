@@ -136,6 +136,7 @@ static void work(void *context, int index, int count) {
             .y = (float *)call->outputs[0] + group * kernel->columns,
             .y_stride = desc->outputs[0].shape.dims[3],
             .scale = 1,
+            .activation = desc->attrs.activation,
         };
         kernel->vector->gemm(&gemm, first, last, 0, panels, scratch);
     }

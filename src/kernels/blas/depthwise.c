@@ -64,6 +64,9 @@ static void work(void *context, int index, int count) {
             memcpy(y, call->packed + kernel->bias_offset, (size_t)out[3] * sizeof(float));
             pixel(kernel, x, w, line % out[1] * attrs->stride[0] - attrs->pad[0],
                   j * attrs->stride[1] - attrs->pad[1], y);
+            if (attrs->activation != ACTIVATION_NONE) {
+                kernel->vector->activate(attrs->activation, y, out[3], y);
+            }
         }
     }
 }

@@ -49,10 +49,12 @@ static const struct onednn_kernel *self(const struct kernel *kernel) {
  * values.
  */
 static bool supports(const struct kernel_desc *desc) {
-    if (isa_current() == ISA_NEON) {
+    if (isa_current() == ISA_NEON || desc->attrs.precision != PRECISION_F32) {
         return false;
     }
-    return desc->op == OP_LINEAR || desc->op == OP_CONV2D ||
+    return desc->op == OP_LINEAR ||
+           (desc->op == OP_CONV2D && desc->input_count == 1 &&
+            desc->attrs.activation == ACTIVATION_NONE) ||
            (desc->op == OP_ATTENTION && desc->inputs[0].shape.dims[1] > 1);
 }
 

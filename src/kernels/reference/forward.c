@@ -56,7 +56,7 @@ static float window(const struct kernel_desc *desc, const float *x, const float 
     return sum;
 }
 
-/* x [B,H,W,C], w [O,C/groups,KH,KW], bias [O]? → y [B,OH,OW,O] */
+/* x [B,H,W,C], residual [B,OH,OW,O]?, w [O,C/groups,KH,KW], bias [O]? → y [B,OH,OW,O] */
 void reference_conv2d(const struct reference_call *call) {
     const struct kernel_desc *desc = call->desc;
     const int64_t *in = desc->inputs[0].shape.dims;
@@ -65,6 +65,7 @@ void reference_conv2d(const struct reference_call *call) {
     const int64_t per_filter = filter[1] * filter[2] * filter[3];
     const int64_t per_group = filter[0] / desc->attrs.groups;
     const float *bias = desc->param_count > 1 ? call->params[1] : NULL;
+    const float *residual = desc->input_count > 1 ? call->inputs[1] : NULL;
     float *y = call->outputs[0];
     for (int64_t b = 0; b < out[0]; b++) {
         const float *x = (const float *)call->inputs[0] + b * in[1] * in[2] * in[3];
@@ -75,7 +76,10 @@ void reference_conv2d(const struct reference_call *call) {
                                              i * desc->attrs.stride[0] - desc->attrs.pad[0],
                                              j * desc->attrs.stride[1] - desc->attrs.pad[1],
                                              o / per_group * filter[1]);
-                    *y++ = sum + (bias != NULL ? bias[o] : 0);
+                    const float biased = sum + (bias != NULL ? bias[o] : 0);
+                    *y = reference_activate(desc->attrs.activation,
+                                            residual != NULL ? biased + *residual++ : biased);
+                    y++;
                 }
             }
         }

@@ -12,24 +12,15 @@ struct reference_kernel {
     size_t packed_bytes, scratch_bytes;
 };
 
-static void (*const functions[OP_COUNT])(const struct reference_call *) = {
-    [OP_CONV2D] = reference_conv2d,
-    [OP_TOKENS] = reference_tokens,
-    [OP_EMBED] = reference_embed,
-    [OP_LAYER_NORM] = reference_layer_norm,
-    [OP_LINEAR] = reference_linear,
-    [OP_ATTENTION] = reference_attention,
-    [OP_ADD] = reference_add,
-    [OP_ACTIVATION] = reference_activation,
-    [OP_MEAN_POOL] = reference_mean_pool,
-    [OP_NORMALISE] = reference_normalise,
-    [OP_SELECT] = reference_select,
-    [OP_MATMUL] = reference_matmul,
-    [OP_SUM_ROWS] = reference_sum_rows,
-    [OP_ACTIVATION_GRAD] = reference_activation_grad,
-    [OP_CROSS_ENTROPY] = reference_cross_entropy,
-    [OP_SGD] = reference_sgd,
+static const struct reference_family *const families[OP_FAMILY_COUNT] = {
+    [OP_FAMILY_CORE] = &reference_core,     [OP_FAMILY_ELEMENTWISE] = &reference_elementwise,
+    [OP_FAMILY_LAYOUT] = &reference_layout, [OP_FAMILY_NETWORK] = &reference_network,
+    [OP_FAMILY_QUANT] = &reference_quant,
 };
+
+static const struct reference_family *family_of(const struct kernel_desc *desc) {
+    return families[op_family(desc->op)];
+}
 
 static const struct reference_kernel *self(const struct kernel *kernel) {
     return (const struct reference_kernel *)kernel;
@@ -56,9 +47,8 @@ static shoal_status create(const struct kernel_desc *desc, struct kernel **out,
         kernel->param_offsets[i] = kernel->packed_bytes;
         kernel->packed_bytes += round_up_size(bytes, MEM_ALIGNMENT);
     }
-    if (desc->op == OP_ATTENTION) {
-        kernel->scratch_bytes = (size_t)desc->inputs[0].shape.dims[1] * sizeof(float);
-    }
+    const struct reference_family *family = family_of(desc);
+    kernel->scratch_bytes = family->scratch_bytes != NULL ? family->scratch_bytes(desc) : 0;
     *out = &kernel->kernel;
     return SHOAL_OK;
 }
@@ -88,34 +78,13 @@ static shoal_status run(const struct kernel *kernel, const void *packed, const v
         call.params[i] =
             (const float *)(const void *)((const char *)packed + reference->param_offsets[i]);
     }
-    functions[reference->desc.op](&call);
+    family_of(&reference->desc)->run(&call);
     return SHOAL_OK;
 }
 
 static bool aliases(const struct kernel *kernel, int input) {
-    switch (self(kernel)->desc.op) {
-    case OP_LAYER_NORM: /* a row is read to its end before it is written */
-    case OP_NORMALISE:
-    case OP_ADD:
-    case OP_ACTIVATION:
-    case OP_ACTIVATION_GRAD:
-    case OP_SGD:
-        return true;
-    case OP_LINEAR:
-        return input == 1;
-    case OP_CONV2D:
-    case OP_TOKENS:
-    case OP_EMBED:
-    case OP_ATTENTION:
-    case OP_MEAN_POOL:
-    case OP_SELECT:
-    case OP_MATMUL:
-    case OP_SUM_ROWS:
-    case OP_CROSS_ENTROPY:
-    case OP_COUNT:
-        break;
-    }
-    return false;
+    const struct reference_family *family = family_of(&self(kernel)->desc);
+    return family->aliases != NULL && family->aliases(&self(kernel)->desc, input);
 }
 
 static bool packs_like(const struct kernel *kernel, const struct kernel *other) {

@@ -17,6 +17,16 @@ struct reference_call {
     float *scratch;
 };
 
+/* What a family of ops gives; the last two may be NULL. */
+struct reference_family {
+    void (*run)(const struct reference_call *call);
+    size_t (*scratch_bytes)(const struct kernel_desc *desc);
+    bool (*aliases)(const struct kernel_desc *desc, int input); /* as kernel_ops.aliases */
+};
+
+extern const struct reference_family reference_core, reference_elementwise, reference_layout,
+    reference_network, reference_quant;
+
 void reference_conv2d(const struct reference_call *call);
 void reference_tokens(const struct reference_call *call);
 void reference_embed(const struct reference_call *call);
