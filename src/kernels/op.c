@@ -233,6 +233,9 @@ double op_flops(enum op op, const struct op_attrs *attrs, const struct tensor_ty
         return 2.0 * results * (double)params[0].shape.dims[1];
     case OP_ATTENTION: /* q·kᵀ and probabilities·v, each 2·T·T·C per item */
         return 4.0 * results * (double)x->dims[1];
+    case OP_SDPA: /* results [B,Tq,Hq,Dv]; each needs Tk products, and Tk·D/Dv for its scores */
+        return 2.0 * results / (double)inputs[2].shape.dims[3] * (double)inputs[1].shape.dims[1] *
+               (double)(x->dims[3] + inputs[2].shape.dims[3]);
     case OP_MATMUL:
         return 2.0 * results * (double)x->dims[attrs->transpose_a ? 0 : 1];
     default:

@@ -179,6 +179,41 @@ static shoal_status infer_attention(struct op_inference *in) {
     return SHOAL_OK;
 }
 
+/* mask [B|1,Hq|1,Tq|1,Tk] for q [B,Tq,Hq,D] and k [B,Tk,Hk,D] */
+static shoal_status sdpa_mask(struct op_inference *in, const struct shape *q, const struct shape *k,
+                              const struct shape *mask) {
+    const int64_t *m = mask->dims;
+    const bool fits = mask->rank == 4 && (m[0] == 1 || m[0] == q->dims[0]) &&
+                      (m[1] == 1 || m[1] == q->dims[2]) && (m[2] == 1 || m[2] == q->dims[1]) &&
+                      m[3] == k->dims[1];
+    return fits ? SHOAL_OK : op_refuse_pair(in, "mask is not [B|1,Hq|1,Tq|1,Tk]", q, mask);
+}
+
+static shoal_status infer_sdpa(struct op_inference *in) {
+    const struct shape *q = &in->inputs[0].shape;
+    const struct shape *k = &in->inputs[1].shape;
+    const struct shape *v = &in->inputs[2].shape;
+    if ((in->attrs->mode & ~SDPA_CAUSAL) != 0) {
+        return op_refuse_attribute(in, "unknown mode");
+    }
+    if (!(in->attrs->floats[SDPA_SOFTCAP] >= 0)) {
+        return op_refuse_attribute(in, "negative softcap");
+    }
+    if (q->rank != 4 || k->rank != 4 || k->dims[0] != q->dims[0] || k->dims[3] != q->dims[3] ||
+        q->dims[2] % k->dims[2] != 0) {
+        return op_refuse_pair(in, "not q [B,Tq,Hq,D] and k [B,Tk,Hk,D] with Hk dividing Hq", q, k);
+    }
+    if (v->rank != 4 || v->dims[0] != k->dims[0] || v->dims[1] != k->dims[1] ||
+        v->dims[2] != k->dims[2]) {
+        return op_refuse_pair(in, "not k [B,Tk,Hk,D] and v [B,Tk,Hk,Dv]", k, v);
+    }
+    if (in->input_count > 3) {
+        TRY(sdpa_mask(in, q, k, &in->inputs[3].shape));
+    }
+    set_output(in, 0, &SHAPE(q->dims[0], q->dims[1], q->dims[2], v->dims[3]));
+    return SHOAL_OK;
+}
+
 static shoal_status infer_mean_pool(struct op_inference *in) {
     const struct shape *x = &in->inputs[0].shape;
     if (x->rank != 3) {
@@ -269,6 +304,7 @@ static shoal_status (*const inferences[])(struct op_inference *) = {
     [OP_MEAN_POOL] = infer_mean_pool,
     [OP_NORMALISE] = infer_normalise,
     [OP_SELECT] = infer_select,
+    [OP_SDPA] = infer_sdpa,
     [OP_MATMUL] = infer_matmul,
     [OP_SUM_ROWS] = infer_sum_rows,
     [OP_ACTIVATION_GRAD] = infer_elementwise,

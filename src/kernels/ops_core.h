@@ -20,6 +20,12 @@
  *   residual
  * - ATTENTION: qkv [B,T,3C] (q, k, v side by side), mask [B,T]? → [B,T,C]; softmax(q·kᵀ·attrs.scale
  *   + mask)·v per head; where the mask is −∞ for every key the result is 0
+ * - SDPA: q [B,Tq,Hq,D], k [B,Tk,Hk,D], v [B,Tk,Hk,Dv], mask? broadcastable [B|1,Hq|1,Tq|1,Tk] →
+ *   [B,Tq,Hq,Dv]: scaled dot-product attention on separate tensors, per query head h with the keys
+ *   and values of head h / (Hq/Hk), Hk dividing Hq: softmax(s + mask)·v, s = q·kᵀ·attrs.scale, or,
+ *   with attrs.floats[SDPA_SOFTCAP] = c > 0, c·tanh(q·kᵀ·attrs.scale/c). With SDPA_CAUSAL in
+ *   attrs.mode, query i sees only keys j ≤ i + Tk − Tq. Where it sees no key, or the mask is −∞ for
+ *   all that it sees, the result is 0.
  * - ADD: a, b same shape → (a + b)·attrs.scale
  * - ACTIVATION: x → attrs.activation(x)
  * - MEAN_POOL: x [B,T,C], mask [B,T] → [B,C]: mean of the rows whose mask is 0 or more; 0 if there
@@ -48,10 +54,14 @@
     X(MEAN_POOL, "mean_pool", 2, 2, 0, 0, 1)             \
     X(NORMALISE, "normalise", 1, 1, 0, 0, 1)             \
     X(SELECT, "select", 1, 1, 0, 0, 1)                   \
+    X(SDPA, "sdpa", 3, 4, 0, 0, 1)                       \
     X(MATMUL, "matmul", 2, 2, 0, 0, 1)                   \
     X(SUM_ROWS, "sum_rows", 1, 1, 0, 0, 1)               \
     X(ACTIVATION_GRAD, "activation_grad", 2, 2, 0, 0, 1) \
     X(CROSS_ENTROPY, "cross_entropy", 2, 2, 0, 0, 2)     \
     X(SGD, "sgd", 2, 2, 0, 0, 1)
+
+#define SDPA_CAUSAL 1  /* a bit of SDPA's attrs.mode */
+#define SDPA_SOFTCAP 0 /* index into SDPA's attrs.floats */
 
 #endif

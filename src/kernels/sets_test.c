@@ -110,6 +110,23 @@ static struct kernel_desc random_desc(enum op op) {
         a.scale = 0.3F;
         break;
     }
+    case OP_SDPA: {
+        const int64_t keys = draw(1, 4) == 1 ? draw(100, 300) : t;
+        const int64_t queries = draw(0, 1) == 0 ? keys : draw(1, 40);
+        const int64_t key_heads = draw(1, 3);
+        const int64_t heads = key_heads * draw(1, 3);
+        const int64_t depth = draw(1, 70);
+        in[0] = f32(SHAPE(b, queries, heads, depth));
+        in[1] = f32(SHAPE(b, keys, key_heads, depth));
+        in[2] = f32(SHAPE(b, keys, key_heads, draw(0, 1) == 0 ? depth : draw(1, 70)));
+        in[3] = f32(SHAPE(draw(0, 1) == 0 ? 1 : b, draw(0, 1) == 0 ? 1 : heads,
+                          draw(0, 1) == 0 ? 1 : queries, keys));
+        inputs = (int)draw(3, 4);
+        a.mode = draw(0, 1) == 0 ? 0 : SDPA_CAUSAL;
+        a.scale = 0.3F;
+        a.floats[SDPA_SOFTCAP] = draw(0, 3) == 0 ? 5.0F : 0;
+        break;
+    }
     case OP_MEAN_POOL:
         in[0] = f32(SHAPE(b, t, c));
         in[1] = f32(SHAPE(b, t));
@@ -276,6 +293,9 @@ static double depth_of(const struct kernel_desc *desc) {
     }
     if (desc->op == OP_LAYER_NORM) {
         return (double)desc->params[0].shape.dims[0];
+    }
+    if (desc->op == OP_SDPA) {
+        return (double)desc->inputs[1].shape.dims[1];
     }
     return desc->op == OP_ATTENTION ? (double)desc->inputs[0].shape.dims[1] : 1;
 }

@@ -13,6 +13,7 @@ static void (*const functions[])(const struct reference_call *) = {
     [OP_MEAN_POOL] = reference_mean_pool,
     [OP_NORMALISE] = reference_normalise,
     [OP_SELECT] = reference_select,
+    [OP_SDPA] = reference_sdpa,
     [OP_MATMUL] = reference_matmul,
     [OP_SUM_ROWS] = reference_sum_rows,
     [OP_ACTIVATION_GRAD] = reference_activation_grad,
@@ -25,7 +26,14 @@ static void run(const struct reference_call *call) {
 }
 
 static size_t scratch_bytes(const struct kernel_desc *desc) {
-    return desc->op == OP_ATTENTION ? (size_t)desc->inputs[0].shape.dims[1] * sizeof(float) : 0;
+    switch ((int)desc->op) {
+    case OP_ATTENTION:
+        return (size_t)desc->inputs[0].shape.dims[1] * sizeof(float);
+    case OP_SDPA:
+        return (size_t)desc->inputs[1].shape.dims[1] * sizeof(float);
+    default:
+        return 0;
+    }
 }
 
 static bool aliases(const struct kernel_desc *desc, int input) {
