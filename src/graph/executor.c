@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "base/memory.h"
+#include "graph/derived.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -120,10 +121,18 @@ static size_t param_bytes(const struct executor *executor, graph_param_id param)
     return round_up_size(bytes, MEM_ALIGNMENT);
 }
 
-static size_t largest_part(const struct graph_param *param) {
+/* What one part of a param takes while it is read: as stored, or while it is computed. */
+static size_t largest_part(const struct graph *graph, graph_param_id id) {
+    const struct graph_param *param = graph_param_get(graph, id);
     size_t largest = 0;
     for (uint32_t i = 0; i < param->part_count; i++) {
         size_t bytes = 0;
+        graph_value_id derived = 0;
+        if (derived_find(graph, param->parts[i].name, &derived)) {
+            bytes = derived_peak_bytes(graph_constants_get(graph), derived);
+            largest = bytes > largest ? bytes : largest;
+            continue;
+        }
         ASSERT(shape_bytes(&param->parts[i].shape, param->type.dtype, &bytes));
         largest = bytes > largest ? bytes : largest;
     }
@@ -186,7 +195,7 @@ static void measure_weights(struct executor *executor) {
         size_t bytes = 0, largest = 0;
         for (int p = 0; p < node->node->param_count; p++) {
             const graph_param_id param = node->node->params[p];
-            const size_t part = largest_part(graph_param_get(executor->graph, param));
+            const size_t part = largest_part(executor->graph, param);
             bytes += param_bytes(executor, param);
             largest = part > largest ? part : largest;
         }
@@ -203,6 +212,12 @@ static void measure_weights(struct executor *executor) {
         beyond = source > beyond ? source : beyond;
     }
     memory->load_extra_bytes = staging + beyond;
+    for (graph_param_id id = 0; id < graph_param_count(executor->graph); id++) {
+        const size_t part =
+            executor->plain_offsets[id] != NO_OFFSET ? largest_part(executor->graph, id) : 0;
+        memory->load_extra_bytes =
+            part > memory->load_extra_bytes ? part : memory->load_extra_bytes;
+    }
 }
 
 static shoal_status check_options(const struct graph *graph, const struct executor_options *options,

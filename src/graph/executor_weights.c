@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "base/memory.h"
+#include "graph/derived.h"
 #include "tensor/convert.h"
 
 #include <inttypes.h>
@@ -214,8 +215,8 @@ static size_t largest_staging(const struct executor_weights *weights) {
     return largest;
 }
 
-shoal_status executor_weights_fill(struct executor_weights *weights, struct weight_source *source,
-                                   struct shoal_error *error) {
+static shoal_status fill(struct executor_weights *weights, struct weight_source *source,
+                         struct shoal_error *error) {
     struct problems problems = {0};
     ASSERT(!weights->executor->trains);
     unsigned char *staging = mem_alloc_aligned(largest_staging(weights));
@@ -231,24 +232,36 @@ shoal_status executor_weights_fill(struct executor_weights *weights, struct weig
     return problems.count > 0 ? report(weights->executor, &problems, error) : SHOAL_OK;
 }
 
+/* What trains keeps its params as plain f32. */
+static shoal_status fill_master(struct executor_weights *weights, struct weight_source *source,
+                                struct shoal_error *error) {
+    struct problems problems = {0};
+    TRY(load_plain(weights, source, &problems, error));
+    return problems.count > 0 ? report(weights->executor, &problems, error)
+                              : executor_weights_pack(weights, error);
+}
+
+/* Calls one of the two with a source that computes what is derived, if anything is. */
+shoal_status executor_weights_fill(struct executor_weights *weights, struct weight_source *source,
+                                   struct shoal_error *error) {
+    const struct executor *executor = weights->executor;
+    shoal_status (*const how)(struct executor_weights *, struct weight_source *,
+                              struct shoal_error *) = executor->trains ? fill_master : fill;
+    struct weight_source *derived = NULL;
+    if (graph_constants_get(executor->graph) == NULL) {
+        return how(weights, source, error);
+    }
+    TRY(weights_derived_create(executor->graph, source, &derived, error));
+    const shoal_status status = how(weights, derived, error);
+    derived->ops->destroy(derived);
+    return status;
+}
+
 shoal_status executor_weights_load(struct executor *executor, struct weight_source *source,
                                    struct executor_weights **out, struct shoal_error *error) {
     struct executor_weights *weights = NULL;
-    if (executor->trains) {
-        struct problems problems = {0};
-        TRY(executor_weights_create(executor, &weights, error));
-        shoal_status status = load_plain(weights, source, &problems, error);
-        if (status == SHOAL_OK && problems.count == 0) {
-            status = executor_weights_pack(weights, error);
-        }
-        if (status != SHOAL_OK || problems.count > 0) {
-            executor_weights_destroy(weights);
-            return status != SHOAL_OK ? status : report(executor, &problems, error);
-        }
-        *out = weights;
-        return SHOAL_OK;
-    }
-    TRY(executor_weights_create_empty(executor, &weights, error));
+    TRY(executor->trains ? executor_weights_create(executor, &weights, error)
+                         : executor_weights_create_empty(executor, &weights, error));
     const shoal_status status = executor_weights_fill(weights, source, error);
     if (status != SHOAL_OK) {
         executor_weights_destroy(weights);

@@ -58,6 +58,7 @@ void graph_destroy(struct graph *graph) {
     if (graph == NULL) {
         return;
     }
+    graph_destroy(graph->constants);
     arena_fini(&graph->arena);
     mem_free(graph->nodes);
     mem_free(graph->values);
@@ -68,6 +69,17 @@ void graph_destroy(struct graph *graph) {
     mem_free(graph->outputs);
     mem_free(graph->cuts);
     mem_free(graph);
+}
+
+struct graph *graph_constants(struct graph *graph) {
+    if (graph->constants == NULL && graph_create(&graph->constants, NULL) != SHOAL_OK) {
+        return NULL;
+    }
+    return graph->constants;
+}
+
+const struct graph *graph_constants_get(const struct graph *graph) {
+    return graph->constants;
 }
 
 static shoal_status reserve_value(struct graph *graph, struct shoal_error *error) {

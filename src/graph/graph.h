@@ -127,6 +127,13 @@ NODISCARD shoal_status graph_mark_cut(struct graph *graph, struct shoal_error *e
 NODISCARD shoal_status graph_set_gradient_segment(struct graph *graph, uint32_t segment,
                                                   struct shoal_error *error);
 
+/*
+ * The graph of what is computed from weights alone (graph/derived.h), owned by graph and made at
+ * the first call; NULL: no memory. The other: NULL if there is none.
+ */
+struct graph *graph_constants(struct graph *graph);
+const struct graph *graph_constants_get(const struct graph *graph);
+
 uint32_t graph_node_count(const struct graph *graph);
 uint32_t graph_value_count(const struct graph *graph);
 uint32_t graph_param_count(const struct graph *graph);

@@ -25,6 +25,7 @@ struct graph {
     uint32_t input_capacity, output_capacity, cut_capacity;
     uint32_t forward_count;    /* nodes of phase F: the first ones */
     uint32_t gradient_segment; /* of B and W nodes to come; 0: not set */
+    struct graph *constants;   /* NULL: nothing is derived */
 };
 
 #endif
