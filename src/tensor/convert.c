@@ -107,6 +107,22 @@ bool convert_to_f32(enum dtype dtype, const void *from, float *to, size_t count)
     case DTYPE_U64:
         CONVERT_LOOP(uint64_t, (float)element);
         return true;
+    case DTYPE_F8E4M3FN:
+    case DTYPE_F8E4M3FNUZ:
+    case DTYPE_F8E5M2:
+    case DTYPE_F8E5M2FNUZ:
+    case DTYPE_F8E8M0:
+    case DTYPE_F4E2M1:
+        CONVERT_LOOP(uint8_t, convert_f8_to_f32(dtype, element));
+        return true;
+    case DTYPE_I4:
+    case DTYPE_I2:
+        CONVERT_LOOP(int8_t, (float)element);
+        return true;
+    case DTYPE_U4:
+    case DTYPE_U2:
+        CONVERT_LOOP(uint8_t, (float)element);
+        return true;
     case DTYPE_BOOL:
     case DTYPE_COUNT:
         break;

@@ -40,7 +40,10 @@ _Static_assert(AT_DIMS + 8 * SHAPE_MAX_RANK == AT_DESCRIPTOR_RESERVED_2, "dims f
 _Static_assert(DTYPE_F32 == 0 && DTYPE_F16 == 1 && DTYPE_BF16 == 2 && DTYPE_F64 == 3, "dtypes");
 _Static_assert(DTYPE_I8 == 4 && DTYPE_U8 == 5 && DTYPE_I16 == 6 && DTYPE_U16 == 7, "dtypes");
 _Static_assert(DTYPE_I32 == 8 && DTYPE_U32 == 9 && DTYPE_I64 == 10 && DTYPE_U64 == 11, "dtypes");
-_Static_assert(DTYPE_BOOL == 12, "dtypes");
+_Static_assert(DTYPE_BOOL == 12 && DTYPE_F8E4M3FN == 13 && DTYPE_F8E4M3FNUZ == 14, "dtypes");
+_Static_assert(DTYPE_F8E5M2 == 15 && DTYPE_F8E5M2FNUZ == 16 && DTYPE_F8E8M0 == 17, "dtypes");
+_Static_assert(DTYPE_F4E2M1 == 18 && DTYPE_I4 == 19 && DTYPE_U4 == 20, "dtypes");
+_Static_assert(DTYPE_I2 == 21 && DTYPE_U2 == 22, "dtypes");
 _Static_assert(WIRE_HELLO == 0 && WIRE_PING == 1 && WIRE_PONG == 2 && WIRE_CREDIT == 3, "kinds");
 _Static_assert(WIRE_BYE == 4 && WIRE_REQUEST == 5 && WIRE_REPLY == 6 && WIRE_EVENT == 7, "kinds");
 _Static_assert(WIRE_ACTIVATION == 8 && WIRE_RESULT == 9 && WIRE_PROBE == 10 && WIRE_CHUNK == 11,
