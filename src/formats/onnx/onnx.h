@@ -28,45 +28,45 @@
 
 #define ONNX_IR_OLDEST 3
 #define ONNX_IR_NEWEST 14
-#define ONNX_OPSET_OLDEST 7 /* of the domain ai.onnx */
+/* Of the domain ai.onnx. Models of opsets 1 to 6 open too: whether a node means the same as in
+ * opset 7 is the importer's to judge. */
+#define ONNX_OPSET_OLDEST 7
 #define ONNX_OPSET_NEWEST 27
 
 /*
- * X(code, number in files, bits an element takes in raw_data, dtype it is read as). Types narrower
- * than a byte are read as one element a byte: int4 and int2 with their sign, uint4 and uint2 as
- * numbers, float4 and float6 as their raw bits; float8 is read as its raw bits. STRING and the
- * complex types have a name here but cannot be read (DTYPE_COUNT).
+ * X(code, number in files, bits an element takes in raw_data, dtype it is read as). STRING, the
+ * complex types and the six-bit floats have a name here but cannot be read (DTYPE_COUNT).
  */
-#define ONNX_DTYPE_LIST(X)              \
-    X(UNDEFINED, 0, 0, DTYPE_COUNT)     \
-    X(FLOAT, 1, 32, DTYPE_F32)          \
-    X(UINT8, 2, 8, DTYPE_U8)            \
-    X(INT8, 3, 8, DTYPE_I8)             \
-    X(UINT16, 4, 16, DTYPE_U16)         \
-    X(INT16, 5, 16, DTYPE_I16)          \
-    X(INT32, 6, 32, DTYPE_I32)          \
-    X(INT64, 7, 64, DTYPE_I64)          \
-    X(STRING, 8, 0, DTYPE_COUNT)        \
-    X(BOOL, 9, 8, DTYPE_BOOL)           \
-    X(FLOAT16, 10, 16, DTYPE_F16)       \
-    X(DOUBLE, 11, 64, DTYPE_F64)        \
-    X(UINT32, 12, 32, DTYPE_U32)        \
-    X(UINT64, 13, 64, DTYPE_U64)        \
-    X(COMPLEX64, 14, 64, DTYPE_COUNT)   \
-    X(COMPLEX128, 15, 128, DTYPE_COUNT) \
-    X(BFLOAT16, 16, 16, DTYPE_BF16)     \
-    X(FLOAT8E4M3FN, 17, 8, DTYPE_U8)    \
-    X(FLOAT8E4M3FNUZ, 18, 8, DTYPE_U8)  \
-    X(FLOAT8E5M2, 19, 8, DTYPE_U8)      \
-    X(FLOAT8E5M2FNUZ, 20, 8, DTYPE_U8)  \
-    X(UINT4, 21, 4, DTYPE_U8)           \
-    X(INT4, 22, 4, DTYPE_I8)            \
-    X(FLOAT4E2M1, 23, 4, DTYPE_U8)      \
-    X(FLOAT8E8M0, 24, 8, DTYPE_U8)      \
-    X(UINT2, 25, 2, DTYPE_U8)           \
-    X(INT2, 26, 2, DTYPE_I8)            \
-    X(FLOAT6E2M3, 27, 6, DTYPE_U8)      \
-    X(FLOAT6E3M2, 28, 6, DTYPE_U8)
+#define ONNX_DTYPE_LIST(X)                     \
+    X(UNDEFINED, 0, 0, DTYPE_COUNT)            \
+    X(FLOAT, 1, 32, DTYPE_F32)                 \
+    X(UINT8, 2, 8, DTYPE_U8)                   \
+    X(INT8, 3, 8, DTYPE_I8)                    \
+    X(UINT16, 4, 16, DTYPE_U16)                \
+    X(INT16, 5, 16, DTYPE_I16)                 \
+    X(INT32, 6, 32, DTYPE_I32)                 \
+    X(INT64, 7, 64, DTYPE_I64)                 \
+    X(STRING, 8, 0, DTYPE_COUNT)               \
+    X(BOOL, 9, 8, DTYPE_BOOL)                  \
+    X(FLOAT16, 10, 16, DTYPE_F16)              \
+    X(DOUBLE, 11, 64, DTYPE_F64)               \
+    X(UINT32, 12, 32, DTYPE_U32)               \
+    X(UINT64, 13, 64, DTYPE_U64)               \
+    X(COMPLEX64, 14, 64, DTYPE_COUNT)          \
+    X(COMPLEX128, 15, 128, DTYPE_COUNT)        \
+    X(BFLOAT16, 16, 16, DTYPE_BF16)            \
+    X(FLOAT8E4M3FN, 17, 8, DTYPE_F8E4M3FN)     \
+    X(FLOAT8E4M3FNUZ, 18, 8, DTYPE_F8E4M3FNUZ) \
+    X(FLOAT8E5M2, 19, 8, DTYPE_F8E5M2)         \
+    X(FLOAT8E5M2FNUZ, 20, 8, DTYPE_F8E5M2FNUZ) \
+    X(UINT4, 21, 4, DTYPE_U4)                  \
+    X(INT4, 22, 4, DTYPE_I4)                   \
+    X(FLOAT4E2M1, 23, 4, DTYPE_F4E2M1)         \
+    X(FLOAT8E8M0, 24, 8, DTYPE_F8E8M0)         \
+    X(UINT2, 25, 2, DTYPE_U2)                  \
+    X(INT2, 26, 2, DTYPE_I2)                   \
+    X(FLOAT6E2M3, 27, 6, DTYPE_COUNT)          \
+    X(FLOAT6E3M2, 28, 6, DTYPE_COUNT)
 
 enum onnx_dtype {
 #define X(code, number, bits, dtype) ONNX_##code = (number),
@@ -77,13 +77,13 @@ enum onnx_dtype {
 
 /* "FLOAT16"; "unknown" for a number that is not in the list. */
 const char *onnx_dtype_name(int onnx);
-/* What elements of this type are read as; false (out unchanged) for STRING, the complex types,
- * UNDEFINED and unknown numbers. */
+/* What elements of this type are read as; false (out unchanged) for what cannot be read. */
 bool onnx_dtype(int onnx, enum dtype *out);
 
 /* One mapped file: the model's own or one of external data. */
 struct onnx_file {
     const char *path; /* what a text calls it */
+    size_t index;     /* among the model's files */
     struct file_map map;
     struct file_identity identity; /* as it was when it was mapped; zeros for onnx_parse */
     bool mapped;                   /* false: the bytes are the caller's (onnx_parse) */
@@ -234,7 +234,7 @@ struct onnx_model {
     struct onnx_graph graph;
     const struct onnx_function *functions;
     size_t function_count;
-    const struct onnx_file *files; /* [0] the model's own, then those of external data */
+    const struct onnx_file *const *files; /* [0] the model's own, then those of external data */
     size_t file_count;
 };
 
@@ -306,7 +306,8 @@ struct onnx_stored {
 /*
  * borrow: a view into the map (possibly unaligned, as with safetensors), or a decoded copy that
  * release frees; release drops a view's pages. The model must outlive the source. Errors: CORRUPT
- * (two stored tensors of one name), NO_MEMORY.
+ * (two stored tensors of one name), NO_MEMORY; borrow's: NOT_FOUND and those of
+ * onnx_tensor_read.
  */
 NODISCARD shoal_status onnx_source_create(const struct onnx_model *model,
                                           struct weight_source **out, struct shoal_error *error);
