@@ -57,6 +57,7 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
     case OP_LINEAR:
         return use_cblas() ? &blas_linear_cblas : &blas_linear_vector;
     case OP_ATTENTION:
+    case OP_SDPA:
         return &blas_attention;
     case OP_ADD:
         return &blas_add;

@@ -12,6 +12,8 @@
 #include "kernels/vector/gemm.h"
 #include "kernels/vector/rows.h"
 
+#include "kernels/vector/attend.h"
+
 const struct vector_ops VECTOR_NAME = {
     .name = "vector",
     .panel = PANEL,
@@ -22,6 +24,9 @@ const struct vector_ops VECTOR_NAME = {
     .gemm = gemm,
     .layer_norm = layer_norm,
     .softmax = softmax,
+    .attend_scratch = attend_scratch,
+    .attend_pack = attend_pack,
+    .attend = attend,
     .activate = activate,
     .multiply_add = multiply_add,
     .add = add,

@@ -32,6 +32,23 @@ struct vector_gemm {
     enum activation activation;
 };
 
+/*
+ * One head: y [queries,width] = softmax(s + mask)·v, s = q·kᵀ·scale or, with softcap > 0,
+ * softcap·tanh(q·kᵀ·scale/softcap); q [queries,depth], k [keys,depth], v [keys,width]. Rows lie
+ * `stride` elements apart. A row that sees no key is 0.
+ */
+struct vector_attention {
+    int64_t queries, keys, depth, width;
+    const float *q, *k, *v;
+    int64_t q_stride, k_stride, v_stride;
+    const float *mask; /* [queries,keys] or NULL; a stride of 0: one row for all queries */
+    int64_t mask_stride;
+    float *y;
+    int64_t y_stride;
+    float scale, softcap;
+    bool causal; /* query i sees the keys j ≤ i + keys − queries */
+};
+
 struct vector_ops {
     const char *name;
     int panel; /* columns of B are packed in panels of so many, the last one padded with zeros */
@@ -59,6 +76,12 @@ struct vector_ops {
      * a row of −∞ alone becomes 0. */
     void (*softmax)(float *x, int64_t rows, int64_t n, int64_t stride, float scale,
                     const float *mask);
+    /* Elements of scratch for attention; keys and values packed into it; rows first..last−1 of y,
+     * in memory that does not grow with their number. */
+    int64_t (*attend_scratch)(int64_t keys, int64_t depth, int64_t width);
+    void (*attend_pack)(const struct vector_attention *head, float *scratch);
+    void (*attend)(const struct vector_attention *head, int64_t first, int64_t last,
+                   float *scratch);
     void (*activate)(enum activation activation, const float *x, int64_t n, float *y);
     void (*multiply_add)(const float *a, const float *b, int64_t n, float *y); /* y += a·b */
     void (*add)(const float *a, const float *b, float scale, int64_t n, float *y);
