@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/base64.h"
 #include "base/checked.h"
 #include "base/log.h"
 #include "base/median.h"
@@ -206,6 +207,37 @@ static void log_levels_parse(void **state) {
     assert_false(log_enabled(LOG_INFO));
 }
 
+static void base64_is_exact(void **state) {
+    (void)state;
+    static const struct {
+        const char *plain, *text;
+    } known[] = {/* RFC 4648, section 10 */
+                 {"", ""},
+                 {"f", "Zg=="},
+                 {"fo", "Zm8="},
+                 {"foo", "Zm9v"},
+                 {"foob", "Zm9vYg=="},
+                 {"fooba", "Zm9vYmE="},
+                 {"foobar", "Zm9vYmFy"}};
+    char text[16], plain[16];
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        const size_t size = strlen(known[i].plain);
+        base64_encode(known[i].plain, size, text);
+        assert_string_equal(text, known[i].text);
+        assert_int_equal(base64_length(size), strlen(text));
+        assert_true(base64_decode(text, strlen(text), plain, size));
+        assert_memory_equal(plain, known[i].plain, size);
+    }
+    static const struct {
+        const char *text;
+        size_t size;
+    } wrong[] = {{"Zg==", 2}, {"Zg=", 1},  {"Zh==", 1},   {"Zm9=", 2}, {"Z===", 1},
+                 {"Zg=A", 1}, {"Zm-v", 3}, {"Zm9v\n", 3}, {"Zm8=", 3}, {"", SIZE_MAX}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_false(base64_decode(wrong[i].text, strlen(wrong[i].text), plain, wrong[i].size));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_status_has_text_and_class),
@@ -220,6 +252,7 @@ int main(void) {
         cmocka_unit_test(the_median_is_the_middle_one),
         cmocka_unit_test(sizes_rates_and_times_have_their_units),
         cmocka_unit_test(log_levels_parse),
+        cmocka_unit_test(base64_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

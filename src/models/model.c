@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "models/bert.h"
+#include "models/model_graph.h"
 #include "models/vit.h"
 
 #include <inttypes.h>
@@ -129,11 +130,26 @@ static shoal_status check_text_model(const struct model_config *config, struct s
     return SHOAL_OK;
 }
 
+static shoal_status check_graph(const struct model_config *config, struct shoal_error *error) {
+    int64_t lengths[MODEL_MAX_LENGTHS];
+    if (config->graph == NULL) {
+        return error_set(error, SHOAL_INVALID, "model: family graph without a graph");
+    }
+    const uint32_t count = model_graph_lengths(config->graph, lengths);
+    TRY(check_range("length", config->length, lengths[0], lengths[count - 1], error));
+    TRY(check_range("positions", config->positions, 0, MAX_POSITIONS, error));
+    TRY(check_range("vocabulary", config->vocabulary, 0, MAX_VOCABULARY, error));
+    return check_range("labels", config->labels, 0, MAX_LABELS, error);
+}
+
 shoal_status model_config_check(const struct model_config *config, struct shoal_error *error) {
     if ((unsigned)config->family >= MODEL_FAMILY_COUNT) {
         return error_set(error, SHOAL_INVALID, "model: unknown family");
     }
     TRY(check_text("name", config->name, error));
+    if (config->family == MODEL_GRAPH) {
+        return check_graph(config, error);
+    }
     TRY(check_text("prefix", config->prefix, error));
     TRY(check_range("hidden", config->hidden, 1, MAX_HIDDEN, error));
     TRY(check_range("layers", config->layers, 1, MAX_LAYERS, error));
@@ -264,6 +280,10 @@ shoal_status model_build(const struct model_config *config, struct graph **out,
                          struct shoal_error *error) {
     TRY(model_config_check(config, error));
     struct graph *graph = NULL;
+    if (config->family == MODEL_GRAPH) {
+        const shoal_status read = model_graph_build(config->graph, config->length, out, error);
+        return read == SHOAL_OK ? SHOAL_OK : error_wrap(error, read, "model %s", config->name);
+    }
     TRY(graph_create(&graph, error));
     const shoal_status status = config->family == MODEL_BERT ? bert_build(config, graph, error)
                                                              : vit_build(config, graph, error);
@@ -275,7 +295,31 @@ shoal_status model_build(const struct model_config *config, struct graph **out,
     return SHOAL_OK;
 }
 
+void model_config_fini(struct model_config *config) {
+    model_graph_destroy((struct model_graph *)(uintptr_t)config->graph);
+    config->graph = NULL;
+}
+
+int64_t model_batch(const struct model_config *config) {
+    return config->family == MODEL_GRAPH ? model_graph_batch(config->graph) : 0;
+}
+
+uint32_t model_outputs(const struct model_config *config,
+                       struct model_output out[MODEL_MAX_OUTPUTS]) {
+    if (config->family == MODEL_GRAPH) {
+        return model_graph_outputs(config->graph, config->length, out);
+    }
+    const bool classifies = config->labels > 0;
+    out[0] = (struct model_output){
+        .name = classifies ? "logits" : "embedding",
+        .type = {DTYPE_F32, SHAPE(GRAPH_BATCH, classifies ? config->labels : config->hidden)}};
+    return 1;
+}
+
 uint32_t model_inputs(const struct model_config *config, struct model_input out[MODEL_MAX_INPUTS]) {
+    if (config->family == MODEL_GRAPH) {
+        return model_graph_inputs(config->graph, config->length, out);
+    }
     if (config->family != MODEL_BERT) {
         const struct shape pixels =
             SHAPE(GRAPH_BATCH, config->image_size, config->image_size, config->channels);
@@ -291,7 +335,7 @@ uint32_t model_inputs(const struct model_config *config, struct model_input out[
 
 shoal_status model_input_check(const struct model_input *input, const void *values, size_t count,
                                struct shoal_error *error) {
-    if (input->type.dtype != DTYPE_I32) {
+    if (input->type.dtype != DTYPE_I32 || input->limit == 0) {
         return SHOAL_OK;
     }
     const int32_t *ids = values;
@@ -307,6 +351,12 @@ shoal_status model_input_check(const struct model_input *input, const void *valu
 
 uint32_t model_lengths(const struct model_config *config, int64_t out[MODEL_MAX_LENGTHS]) {
     uint32_t count = 0;
+    if (config->family == MODEL_GRAPH) {
+        for (count = model_graph_lengths(config->graph, out);
+             count > 1 && out[count - 1] > config->length; count--) {
+        }
+        return count;
+    }
     for (int64_t length = LEAST_LENGTH; length < config->length; length *= 2) {
         out[count++] = length;
     }

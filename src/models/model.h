@@ -24,10 +24,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MODEL_FAMILY_LIST(X)                               \
-    X(VIT, "vit")   /* a class token before the patches */ \
-    X(DEIT, "deit") /* class and distillation token */     \
-    X(BERT, "bert") /* token embeddings, norms after */
+#define MODEL_FAMILY_LIST(X)                                 \
+    X(VIT, "vit")     /* a class token before the patches */ \
+    X(DEIT, "deit")   /* class and distillation token */     \
+    X(BERT, "bert")   /* token embeddings, norms after */    \
+    X(GRAPH, "graph") /* no builder's: config.graph is the model (models/model_graph.h) */
 
 enum model_family {
 #define X(code, name) MODEL_##code,
@@ -57,6 +58,8 @@ bool model_pooling_parse(const char *name, enum model_pooling *out);
 #define MODEL_NAME_TEXT 64
 #define MODEL_MASK_DROP (-INFINITY)
 
+struct model_graph;
+
 struct model_config {
     enum model_family family;
     char name[MODEL_NAME_TEXT];   /* for people; any printable text */
@@ -74,9 +77,15 @@ struct model_config {
     bool distilled;  /* two classifiers, averaged (DeiTForImageClassificationWithTeacher); DEIT only
                       */
     bool gamma_beta; /* BERT: norms' weights have the names that TensorFlow gave them */
-    enum model_pooling pooling; /* BERT: with labels always POOLER; images: always CLS */
-    bool normalise;             /* BERT: the embedding is divided by its Euclidean norm */
+    enum model_pooling pooling;      /* BERT: with labels always POOLER; images: always CLS */
+    bool normalise;                  /* BERT: the embedding is divided by its Euclidean norm */
+    const struct model_graph *graph; /* GRAPH: the model, borrowed where a configuration is copied;
+                                        then name, length (0: no text), positions, vocabulary and
+                                        labels alone count of the fields above */
 };
+
+/* Of a configuration that model_config_from_json made: its graph. */
+void model_config_fini(struct model_config *config);
 
 /* Errors: INVALID, naming the field, its value and its bounds. */
 NODISCARD shoal_status model_config_check(const struct model_config *config,
@@ -96,13 +105,29 @@ NODISCARD shoal_status model_build(const struct model_config *config, struct gra
 /* What one item is to the graph, in the order of the graph's inputs. */
 struct model_input {
     const char *name;
-    struct tensor_type type; /* first dimension GRAPH_BATCH */
-    int64_t limit;           /* i32: values are from 0 to limit - 1 */
+    struct tensor_type type; /* first dimension GRAPH_BATCH, unless it is one item whole */
+    int64_t limit;           /* i32: values are from 0 to limit - 1; 0: any */
 };
-#define MODEL_MAX_INPUTS 4
+#define MODEL_MAX_INPUTS 16
 
-/* Of a checked configuration; for BERT at config->length. Returns how many, at least 1. */
+/* Of a checked configuration; for texts at config->length. Returns how many, at least 1. */
 uint32_t model_inputs(const struct model_config *config, struct model_input out[MODEL_MAX_INPUTS]);
+
+/* What comes out of the graph for one item. */
+struct model_output {
+    const char *name;
+    struct tensor_type type; /* first dimension GRAPH_BATCH, unless it is one item whole */
+    uint32_t index;          /* its tensor in the last stage's messages */
+    bool probabilities;      /* a softmax has been applied */
+};
+#define MODEL_MAX_OUTPUTS 16
+
+/* As model_inputs. */
+uint32_t model_outputs(const struct model_config *config,
+                       struct model_output out[MODEL_MAX_OUTPUTS]);
+
+/* What one microbatch must be, whatever is asked for; 0: any. */
+int64_t model_batch(const struct model_config *config);
 
 /*
  * Values of one such input that came from outside. Errors: PROTOCOL, naming the input, the place
@@ -126,13 +151,14 @@ NODISCARD shoal_status model_build_lengths(const struct model_config *config,
 /* The least length that holds so many tokens, or the longest there is. */
 int64_t model_length_for(const struct model_config *config, int64_t tokens);
 
-/* One line of JSON, exact in every field; free with mem_free. Errors: NO_MEMORY. */
+/* One line of JSON, exact in every field; free with mem_free. Errors: those of model_config_check,
+ * NO_MEMORY. */
 NODISCARD shoal_status model_config_to_json(const struct model_config *config, char **out,
                                             struct shoal_error *error);
 /*
  * Reads what model_config_to_json wrote; every key must be there, no other may. Errors: CORRUPT (no
  * JSON, an unknown, missing or twice given key, a wrong type: the text names the key), those of
- * model_config_check, NO_MEMORY.
+ * model_config_check, those of a graph; NO_MEMORY. model_config_fini the result.
  */
 NODISCARD shoal_status model_config_from_json(const char *text, size_t length,
                                               struct model_config *out, struct shoal_error *error);

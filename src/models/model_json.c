@@ -1,6 +1,7 @@
-/* Configurations as JSON: how a model is sent to devices. */
+/* Configurations as JSON: how a model is sent to devices. A graph's has the keys family, name,
+ * length, positions, vocabulary, labels and model (model_graph.h). */
 #include "base/memory.h"
-#include "models/model.h"
+#include "models/model_graph.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -61,13 +62,37 @@ static json_t *encode_field(const struct model_config *config, const struct fiel
     return NULL;
 }
 
+/* Which fields a graph's configuration has. */
+static bool graph_has(const struct field *field) {
+    static const char *const keys[] = {"family",    "name",       "length",
+                                       "positions", "vocabulary", "labels"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(keys[i], field->key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 shoal_status model_config_to_json(const struct model_config *config, char **out,
                                   struct shoal_error *error) {
     TRY(model_config_check(config, error));
     json_t *object = json_object();
     bool ok = object != NULL;
+    const bool graph = config->family == MODEL_GRAPH;
     for (size_t i = 0; i < FIELD_COUNT && ok; i++) {
-        ok = json_object_set_new(object, fields[i].key, encode_field(config, &fields[i])) == 0;
+        if (!graph || graph_has(&fields[i])) {
+            ok = json_object_set_new(object, fields[i].key, encode_field(config, &fields[i])) == 0;
+        }
+    }
+    if (ok && graph) {
+        json_t *model;
+        const shoal_status status = model_graph_to_json(config->graph, &model, error);
+        if (status != SHOAL_OK) {
+            json_decref(object);
+            return status;
+        }
+        ok = json_object_set_new(object, "model", model) == 0;
     }
     char *dumped = ok ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
@@ -146,10 +171,13 @@ static shoal_status decode_field(const struct field *field, const json_t *value,
     return wrong(field, "is unknown", error);
 }
 
-static shoal_status decode(const json_t *object, struct model_config *config,
+static shoal_status decode(const json_t *object, struct model_config *config, bool graph,
                            struct shoal_error *error) {
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         const json_t *value = json_object_get(object, fields[i].key);
+        if (graph && !graph_has(&fields[i])) {
+            continue;
+        }
         if (value == NULL) {
             return wrong(&fields[i], "is missing", error);
         }
@@ -158,18 +186,36 @@ static shoal_status decode(const json_t *object, struct model_config *config,
     return SHOAL_OK;
 }
 
-static shoal_status refuse_unknown(json_t *object, struct shoal_error *error) {
+static shoal_status refuse_unknown(json_t *object, bool graph, struct shoal_error *error) {
     for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
         const char *key = json_object_iter_key(at);
-        bool known = false;
+        bool known = graph && strcmp(key, "model") == 0;
         for (size_t i = 0; i < FIELD_COUNT; i++) {
-            known = known || strcmp(key, fields[i].key) == 0;
+            known = known || (strcmp(key, fields[i].key) == 0 && (!graph || graph_has(&fields[i])));
         }
         if (!known) {
             return error_set(error, SHOAL_CORRUPT, "model: unknown key \"%.64s\"", key);
         }
     }
     return SHOAL_OK;
+}
+
+static shoal_status decode_all(json_t *object, struct model_config *config,
+                               struct shoal_error *error) {
+    const char *family = json_string_value(json_object_get(object, "family"));
+    const bool graph = family != NULL && strcmp(family, model_family_name(MODEL_GRAPH)) == 0;
+    TRY(refuse_unknown(object, graph, error));
+    TRY(decode(object, config, graph, error));
+    if (graph) {
+        struct model_graph *model = NULL;
+        const shoal_status status =
+            model_graph_from_json(json_object_get(object, "model"), &model, error);
+        if (status != SHOAL_OK) {
+            return error_wrap(error, status, "model %s", config->name);
+        }
+        config->graph = model;
+    }
+    return model_config_check(config, error);
 }
 
 shoal_status model_config_from_json(const char *text, size_t length, struct model_config *out,
@@ -183,13 +229,12 @@ shoal_status model_config_from_json(const char *text, size_t length, struct mode
     }
     struct model_config config;
     memset(&config, 0, sizeof config);
-    shoal_status status = refuse_unknown(object, error);
-    if (status == SHOAL_OK) {
-        status = decode(object, &config, error);
-    }
+    const shoal_status status = decode_all(object, &config, error);
     json_decref(object);
-    TRY(status);
-    TRY(model_config_check(&config, error));
+    if (status != SHOAL_OK) {
+        model_config_fini(&config);
+        return status;
+    }
     *out = config;
     return SHOAL_OK;
 }

@@ -130,7 +130,7 @@ void node_handle_notice(struct node *node, const char *peer, const struct wire_m
 /* A deferred answer; takes the reference. */
 void node_reply(struct node *node, const char *peer, json_t *reply);
 void node_refuse(struct node *node, const char *peer, uint64_t id, const struct shoal_error *error);
-/* "model" and "batch" of a request. */
+/* "model" and "batch" of a request; model_config_fini the first. */
 NODISCARD shoal_status node_read_model(const struct node_call *call, struct model_config *model,
                                        int64_t *batch, struct shoal_error *error);
 /* "threads" of a request: at most this device's own, which it is if nothing is said. */

@@ -29,6 +29,7 @@ struct node_measurement {
 void node_measurement_free(struct node_measurement *m) {
     if (m != NULL) {
         graph_destroy(m->graph);
+        model_config_fini(&m->model);
         kernel_choice_destroy(m->choice);
         json_decref(m->reply);
         mem_free(m);

@@ -40,6 +40,7 @@ void node_load_free(struct node_load *load) {
         if (load->has_manifest) {
             manifest_fini(&load->manifest);
         }
+        model_config_fini(&load->model);
         mem_free(load->path);
         mem_free(load);
     }

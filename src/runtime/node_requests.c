@@ -31,7 +31,13 @@ shoal_status node_read_model(const struct node_call *call, struct model_config *
     const char *text;
     TRY(control_text(call->request, "model", NODE_MODEL_TEXT, &text, error));
     TRY(model_config_from_json(text, strlen(text), model, error));
-    return control_integer(call->request, "batch", 1, NODE_MAX_BATCH, batch, error);
+    TRY(control_integer(call->request, "batch", 1, NODE_MAX_BATCH, batch, error));
+    if (model_batch(model) != 0 && model_batch(model) != *batch) {
+        return error_set(error, SHOAL_INVALID,
+                         "a microbatch of %lld for a model that was made for %lld",
+                         (long long)*batch, (long long)model_batch(model));
+    }
+    return SHOAL_OK;
 }
 
 shoal_status node_read_threads(const struct node_call *call, int *threads,

@@ -78,7 +78,10 @@ static shoal_status compile_variants(struct stage *stage, const struct stage_opt
     for (uint32_t i = 0; i < stage->variant_count; i++) {
         stage->variants[i].graph = graphs[i];
     }
-    stage->check_count = options->first == 1 ? model_inputs(options->model, stage->checks) : 0;
+    /* Ops themselves bound what a graph's inputs choose. */
+    stage->check_count = options->first == 1 && options->model->family != MODEL_GRAPH
+                             ? model_inputs(options->model, stage->checks)
+                             : 0;
     const struct executor_options executor = {.first = options->first,
                                               .last = options->last,
                                               .batch = options->batch,
