@@ -59,13 +59,17 @@ enum op {
 #define OP_MAX_PARAMS 4
 #define OP_MAX_OUTPUTS 4
 
-#define ACTIVATION_LIST(X)                                   \
-    X(NONE, "none")                                          \
-    X(RELU, "relu")                                          \
-    X(GELU_ERF, "gelu")       /* x·Φ(x), the exact form */ \
-    X(GELU_TANH, "gelu_tanh") /* its tanh approximation */   \
-    X(TANH, "tanh")                                          \
-    X(SIGMOID, "sigmoid")
+#define ACTIVATION_LIST(X)                                                                     \
+    X(NONE, "none")                                                                            \
+    X(RELU, "relu")                                                                            \
+    X(GELU_ERF, "gelu")       /* x·Φ(x), the exact form */                                   \
+    X(GELU_TANH, "gelu_tanh") /* its tanh approximation */                                     \
+    X(TANH, "tanh")                                                                            \
+    X(SIGMOID, "sigmoid")                                                                      \
+    X(RELU6, "relu6")               /* min(max(x, 0), 6) */                                    \
+    X(SILU, "silu")                 /* x·sigmoid(x) */                                        \
+    X(HARD_SIGMOID, "hard_sigmoid") /* min(max(x/6 + 1/2, 0), 1), PyTorch's and HardSwish's */ \
+    X(HARD_SWISH, "hard_swish")     /* x·hard_sigmoid(x) */
 
 enum activation {
 #define X(code, name) ACTIVATION_##code,

@@ -37,6 +37,14 @@ static struct tensor_type f32(struct shape shape) {
     return (struct tensor_type){DTYPE_F32, shape};
 }
 
+static struct tensor_type output_of(enum op op, const struct op_attrs *attrs,
+                                    const struct tensor_type *inputs,
+                                    const struct tensor_type *params, int param_count) {
+    struct tensor_type out;
+    assert_int_equal(op_infer(op, attrs, inputs, 1, params, param_count, &out, NULL), SHOAL_OK);
+    return out;
+}
+
 /* A random desc of the op, one of the core family. */
 static struct kernel_desc random_desc(enum op op) {
     struct op_attrs a = {.activation = ACTIVATION_NONE};
@@ -65,6 +73,11 @@ static struct kernel_desc random_desc(enum op op) {
         par[0] = f32(SHAPE(out, per_group, kh, kw));
         par[1] = f32(SHAPE(out));
         params = (int)draw(1, 2);
+        a.activation = (enum activation)draw(0, ACTIVATION_COUNT - 1);
+        inputs = (int)draw(1, 2);
+        if (inputs > 1) {
+            in[1] = output_of(op, &a, in, par, params);
+        }
         break;
     }
     case OP_TOKENS: {
@@ -306,7 +319,8 @@ static double depth_of(const struct kernel_desc *desc) {
  */
 static double tolerance(const struct kernel_desc *desc, double greatest) {
     const double root = sqrt(depth_of(desc));
-    const double size = desc->op == OP_LINEAR ? fmax(greatest, root) : fmax(greatest, 1);
+    const bool product = desc->op == OP_LINEAR || desc->op == OP_CONV2D;
+    const double size = product ? fmax(greatest, root) : fmax(greatest, 1);
     return 6e-8 * (16 + 4 * root) * size;
 }
 

@@ -44,9 +44,6 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
     }
     switch ((int)desc->op) {
     case OP_CONV2D:
-        if (desc->input_count > 1) {
-            return NULL;
-        }
         return is_depthwise(desc) ? &blas_depthwise : &blas_conv2d;
     case OP_TOKENS:
         return &blas_tokens;

@@ -1,7 +1,8 @@
 /*
- * Convolution as a matrix product whose left rows are gathered windows: x [B,H,W,C], w
- * [O,C/groups,KH,KW], bias [O]? → y [B,OH,OW,O]. A row of A is the window of one output pixel,
- * [KH,KW,C/groups]; it is made while A is packed, so that no im2col matrix ever exists.
+ * Convolution as a matrix product whose left rows are gathered windows: x [B,H,W,C], residual
+ * [B,OH,OW,O]?, w [O,C/groups,KH,KW], bias [O]? → y [B,OH,OW,O]. A row of A is the window of one
+ * output pixel, [KH,KW,C/groups]; it is made while A is packed, so that no im2col matrix ever
+ * exists.
  */
 #include "kernels/blas/blas.h"
 
@@ -137,9 +138,13 @@ static void work(void *context, int index, int count) {
             .y_stride = desc->outputs[0].shape.dims[3],
             .scale = 1,
             .activation = desc->attrs.activation,
+            .residual = desc->input_count > 1
+                            ? (const float *)call->inputs[1] + group * kernel->columns
+                            : NULL,
+            .residual_inside = true,
         };
         kernel->vector->gemm(&gemm, first, last, 0, panels, scratch);
     }
 }
 
-const struct blas_function blas_conv2d = {prepare, pack, work, 0};
+const struct blas_function blas_conv2d = {prepare, pack, work, 1U << 1};

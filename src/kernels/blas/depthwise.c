@@ -1,5 +1,5 @@
-/* Depthwise convolution: x [B,H,W,C], w [C,1,KH,KW], bias [C]? → y [B,OH,OW,C]; vectors run over
- * channels. */
+/* Depthwise convolution: x [B,H,W,C], residual [B,OH,OW,C]?, w [C,1,KH,KW], bias [C]? → y
+ * [B,OH,OW,C]; vectors run over channels. */
 #include "kernels/blas/blas.h"
 
 #include <string.h>
@@ -54,6 +54,7 @@ static void work(void *context, int index, int count) {
     const int64_t *out = kernel->desc.outputs[0].shape.dims;
     const struct op_attrs *attrs = &kernel->desc.attrs;
     const float *w = (const float *)(const void *)call->packed;
+    const float *residual = kernel->desc.input_count > 1 ? call->inputs[1] : NULL;
     int64_t first = 0;
     int64_t last = 0;
     vector_part(out[0] * out[1], index, count, &first, &last); /* lines of output pixels */
@@ -64,6 +65,9 @@ static void work(void *context, int index, int count) {
             memcpy(y, call->packed + kernel->bias_offset, (size_t)out[3] * sizeof(float));
             pixel(kernel, x, w, line % out[1] * attrs->stride[0] - attrs->pad[0],
                   j * attrs->stride[1] - attrs->pad[1], y);
+            if (residual != NULL) {
+                kernel->vector->add(y, residual + (y - (float *)call->outputs[0]), 1, out[3], y);
+            }
             if (attrs->activation != ACTIVATION_NONE) {
                 kernel->vector->activate(attrs->activation, y, out[3], y);
             }

@@ -38,8 +38,13 @@ dnnl_status_t onednn_convolve(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
         shape->strides, shape->dilations, shape->pad_begin, shape->pad_end, attr);
 }
 
-dnnl_status_t onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind) {
-    return dnnl_post_ops_append_eltwise(ops, kind, 0, 0);
+dnnl_status_t onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha,
+                                    float beta) {
+    return dnnl_post_ops_append_eltwise(ops, kind, alpha, beta);
+}
+
+dnnl_status_t onednn_append_sum(dnnl_post_ops_t ops) {
+    return dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
 }
 
 #else
@@ -80,8 +85,13 @@ dnnl_status_t onednn_convolve(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
                                   : dnnl_primitive_desc_create(out, &desc, attr, engine, NULL);
 }
 
-dnnl_status_t onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind) {
-    return dnnl_post_ops_append_eltwise(ops, 1, kind, 0, 0);
+dnnl_status_t onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha,
+                                    float beta) {
+    return dnnl_post_ops_append_eltwise(ops, 1, kind, alpha, beta);
+}
+
+dnnl_status_t onednn_append_sum(dnnl_post_ops_t ops) {
+    return dnnl_post_ops_append_sum(ops, 1);
 }
 
 #endif

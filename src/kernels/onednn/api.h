@@ -41,7 +41,9 @@ dnnl_status_t onednn_convolve(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
 dnnl_status_t onednn_reorder(dnnl_primitive_desc_t *out, dnnl_engine_t engine, onednn_view from,
                              onednn_view to);
 
-dnnl_status_t onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind);
+dnnl_status_t onednn_append_eltwise(dnnl_post_ops_t ops, dnnl_alg_kind_t kind, float alpha,
+                                    float beta);
+dnnl_status_t onednn_append_sum(dnnl_post_ops_t ops); /* + what the destination holds */
 dnnl_status_t onednn_append_add(dnnl_post_ops_t ops, onednn_view addend);
 
 #endif

@@ -11,7 +11,8 @@
 static dnnl_status_t product(struct onednn_kernel *kernel, dnnl_engine_t engine, int index,
                              onednn_view a, onednn_view b, onednn_view y) {
     dnnl_primitive_attr_t attr = NULL;
-    dnnl_status_t status = onednn_make_attr(kernel, ACTIVATION_NONE, NULL, &attr);
+    dnnl_status_t status =
+        onednn_make_attr(&(struct onednn_end){.activation = ACTIVATION_NONE}, &attr);
     if (status == dnnl_success) {
         status = onednn_matmul(&kernel->primitives[index].desc, engine, a, b, NULL, y, attr);
     }

@@ -1,9 +1,31 @@
-/* x [B,H,W,C], w [O,C/groups,KH,KW], bias [O]? → y [B,OH,OW,O]: NHWC activations, weights in the
- * library's layout. */
+/*
+ * x [B,H,W,C], residual [B,OH,OW,O]?, w [O,C/groups,KH,KW], bias [O]? → y [B,OH,OW,O]: NHWC
+ * activations, weights in the library's layout, residual and activation fused. The residual is what
+ * the destination holds before.
+ */
 #include "kernels/onednn/onednn.h"
 
 #include "base/checked.h"
 #include "base/memory.h"
+
+/* Whether every window has a part of the image along axis 0 (height) or 1 (width). */
+static bool windows_touch(const struct kernel_desc *desc, int axis) {
+    const int64_t last = (desc->outputs[0].shape.dims[1 + axis] - 1) * desc->attrs.stride[axis];
+    return desc->attrs.pad[axis] < desc->params[0].shape.dims[2 + axis] &&
+           last - desc->attrs.pad[axis] < desc->inputs[0].shape.dims[1 + axis];
+}
+
+/*
+ * With a residual oneDNN 2.6 crashes or errs where windows lie in the padding alone, with
+ * dilations, and with groups; so it does, residual or not, where it adds another tensor than its
+ * destination (a binary post-op).
+ */
+bool onednn_conv2d_supports(const struct kernel_desc *desc) {
+    const struct op_attrs *attrs = &desc->attrs;
+    return desc->input_count == 1 ||
+           (attrs->groups == 1 && attrs->dilation[0] == 1 && attrs->dilation[1] == 1 &&
+            windows_touch(desc, 0) && windows_touch(desc, 1));
+}
 
 /* The library's order of dims is NCHW whatever the layout; the strides say NHWC. */
 static dnnl_status_t keep_image(struct onednn_kernel *kernel, const struct shape *shape,
@@ -26,7 +48,8 @@ static struct onednn_convolution shape_of(const struct op_attrs *attrs) {
 }
 
 static dnnl_status_t build_primitive(struct onednn_kernel *kernel, dnnl_engine_t engine,
-                                     onednn_view x, onednn_view bias, onednn_view y) {
+                                     onednn_view x, onednn_view bias, onednn_view y,
+                                     const struct onednn_end *end) {
     const int64_t *w = kernel->desc.params[0].shape.dims;
     const int64_t groups = kernel->desc.attrs.groups;
     const struct onednn_convolution shape = shape_of(&kernel->desc.attrs);
@@ -42,7 +65,7 @@ static dnnl_status_t build_primitive(struct onednn_kernel *kernel, dnnl_engine_t
         status = onednn_md_init(&any, 5 - skip, dims + skip, NULL);
     }
     if (status == dnnl_success) {
-        status = onednn_make_attr(kernel, ACTIVATION_NONE, NULL, &attr);
+        status = onednn_make_attr(end, &attr);
     }
     if (status == dnnl_success) {
         status = onednn_convolve(&kernel->primitives[0].desc, engine, &shape, x,
@@ -59,6 +82,8 @@ dnnl_status_t onednn_conv2d_build(struct onednn_kernel *kernel, dnnl_engine_t en
     const struct kernel_desc *desc = &kernel->desc;
     struct onednn_primitive *primitive = &kernel->primitives[0];
     const int64_t columns = desc->params[0].shape.dims[0];
+    struct onednn_end end = {.accumulate = desc->input_count > 1,
+                             .activation = desc->attrs.activation};
     onednn_view x = NULL;
     onednn_view y = NULL;
     onednn_view bias = NULL;
@@ -70,13 +95,14 @@ dnnl_status_t onednn_conv2d_build(struct onednn_kernel *kernel, dnnl_engine_t en
         status = onednn_keep_desc(kernel, 1, &columns, (int64_t[]){1}, &bias);
     }
     if (status == dnnl_success) {
-        status = build_primitive(kernel, engine, x, bias, y);
+        status = build_primitive(kernel, engine, x, bias, y, &end);
     }
     if (status != dnnl_success) {
         return status;
     }
     kernel->primitive_count = 1;
     kernel->has_weights = true;
+    kernel->accumulates = end.accumulate;
     const onednn_view packed =
         dnnl_primitive_desc_query_md(primitive->desc, dnnl_query_weights_md, 0);
     kernel->bias_offset = round_up_size(onednn_md_bytes(packed), MEM_ALIGNMENT);

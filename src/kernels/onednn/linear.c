@@ -7,14 +7,12 @@
 
 static dnnl_status_t build_primitive(struct onednn_kernel *kernel, dnnl_engine_t engine,
                                      onednn_view x, onednn_view bias, onednn_view y, int64_t depth,
-                                     int64_t columns) {
-    const struct kernel_desc *desc = &kernel->desc;
+                                     int64_t columns, const struct onednn_end *end) {
     struct onednn_md any = {0};
     dnnl_primitive_attr_t attr = NULL;
     dnnl_status_t status = onednn_md_init(&any, 2, (int64_t[]){depth, columns}, NULL);
     if (status == dnnl_success) {
-        status = onednn_make_attr(kernel, desc->attrs.activation, desc->input_count > 1 ? y : NULL,
-                                  &attr);
+        status = onednn_make_attr(end, &attr);
     }
     if (status == dnnl_success) {
         status = onednn_matmul(&kernel->primitives[0].desc, engine, x, onednn_md_view(&any), bias,
@@ -35,6 +33,7 @@ dnnl_status_t onednn_linear_build(struct onednn_kernel *kernel, dnnl_engine_t en
     int64_t elements = 0;
     (void)shape_count(&desc->inputs[0].shape, &elements);
     const int64_t rows = elements / depth;
+    struct onednn_end end = {.activation = desc->attrs.activation};
     onednn_view x = NULL;
     onednn_view y = NULL;
     onednn_view bias = NULL;
@@ -53,7 +52,8 @@ dnnl_status_t onednn_linear_build(struct onednn_kernel *kernel, dnnl_engine_t en
             onednn_md_init(&kernel->weights, 2, (int64_t[]){depth, columns}, (int64_t[]){1, depth});
     }
     if (status == dnnl_success) {
-        status = build_primitive(kernel, engine, x, bias, y, depth, columns);
+        end.residual = desc->input_count > 1 ? y : NULL;
+        status = build_primitive(kernel, engine, x, bias, y, depth, columns, &end);
     }
     if (status != dnnl_success) {
         return status;
@@ -71,8 +71,8 @@ dnnl_status_t onednn_linear_build(struct onednn_kernel *kernel, dnnl_engine_t en
     if (bias != NULL) {
         onednn_argue(primitive, DNNL_ARG_BIAS, bias, ONEDNN_PACKED, 0, kernel->bias_offset);
     }
-    if (desc->input_count > 1) { /* the post-op after the activation, if there is one */
-        const int position = desc->attrs.activation != ACTIVATION_NONE ? 1 : 0;
+    if (end.residual != NULL) {
+        const int position = onednn_residual_position(desc->attrs.activation);
         onednn_argue(primitive, DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1, y,
                      ONEDNN_INPUT, 1, 0);
     }

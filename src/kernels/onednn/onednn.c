@@ -52,9 +52,7 @@ static bool supports(const struct kernel_desc *desc) {
     if (isa_current() == ISA_NEON || desc->attrs.precision != PRECISION_F32) {
         return false;
     }
-    return desc->op == OP_LINEAR ||
-           (desc->op == OP_CONV2D && desc->input_count == 1 &&
-            desc->attrs.activation == ACTIVATION_NONE) ||
+    return desc->op == OP_LINEAR || (desc->op == OP_CONV2D && onednn_conv2d_supports(desc)) ||
            (desc->op == OP_ATTENTION && desc->inputs[0].shape.dims[1] > 1);
 }
 
@@ -69,18 +67,32 @@ dnnl_status_t onednn_keep_desc(struct onednn_kernel *kernel, int rank, const int
     return status;
 }
 
+/* min(max(x/6 + 1/2, 0), 1): two post-ops, for oneDNN 2.6 has no such function. */
+static dnnl_status_t append_hard_sigmoid(dnnl_post_ops_t ops) {
+    const dnnl_status_t status = onednn_append_eltwise(ops, dnnl_eltwise_linear, 1.0F / 6.0F, 0.5F);
+    return status == dnnl_success ? onednn_append_eltwise(ops, dnnl_eltwise_clip, 0, 1) : status;
+}
+
 static dnnl_status_t append_activation(dnnl_post_ops_t ops, enum activation activation) {
     switch (activation) {
     case ACTIVATION_RELU:
-        return onednn_append_eltwise(ops, dnnl_eltwise_relu);
+        return onednn_append_eltwise(ops, dnnl_eltwise_relu, 0, 0);
     case ACTIVATION_GELU_ERF:
-        return onednn_append_eltwise(ops, dnnl_eltwise_gelu_erf);
+        return onednn_append_eltwise(ops, dnnl_eltwise_gelu_erf, 0, 0);
     case ACTIVATION_GELU_TANH:
-        return onednn_append_eltwise(ops, dnnl_eltwise_gelu_tanh);
+        return onednn_append_eltwise(ops, dnnl_eltwise_gelu_tanh, 0, 0);
     case ACTIVATION_TANH:
-        return onednn_append_eltwise(ops, dnnl_eltwise_tanh);
+        return onednn_append_eltwise(ops, dnnl_eltwise_tanh, 0, 0);
     case ACTIVATION_SIGMOID:
-        return onednn_append_eltwise(ops, dnnl_eltwise_logistic);
+        return onednn_append_eltwise(ops, dnnl_eltwise_logistic, 0, 0);
+    case ACTIVATION_RELU6:
+        return onednn_append_eltwise(ops, dnnl_eltwise_clip, 0, 6);
+    case ACTIVATION_SILU:
+        return onednn_append_eltwise(ops, dnnl_eltwise_swish, 1, 0);
+    case ACTIVATION_HARD_SIGMOID:
+        return append_hard_sigmoid(ops);
+    case ACTIVATION_HARD_SWISH: /* oneDNN 2 does not look at the numbers */
+        return onednn_append_eltwise(ops, dnnl_eltwise_hardswish, 1.0F / 6.0F, 0.5F);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;
@@ -88,9 +100,21 @@ static dnnl_status_t append_activation(dnnl_post_ops_t ops, enum activation acti
     return dnnl_success;
 }
 
-dnnl_status_t onednn_make_attr(const struct onednn_kernel *kernel, enum activation activation,
-                               onednn_view residual, dnnl_primitive_attr_t *out) {
-    (void)kernel;
+static dnnl_status_t append(dnnl_post_ops_t ops, const struct onednn_end *end) {
+    dnnl_status_t status = dnnl_success;
+    if (end->accumulate) {
+        status = onednn_append_sum(ops);
+    }
+    if (status == dnnl_success) {
+        status = append_activation(ops, end->activation);
+    }
+    if (status == dnnl_success && end->residual != NULL) {
+        status = onednn_append_add(ops, end->residual);
+    }
+    return status;
+}
+
+dnnl_status_t onednn_make_attr(const struct onednn_end *end, dnnl_primitive_attr_t *out) {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_post_ops_t ops = NULL;
     dnnl_status_t status = dnnl_primitive_attr_create(&attr);
@@ -101,10 +125,7 @@ dnnl_status_t onednn_make_attr(const struct onednn_kernel *kernel, enum activati
         status = dnnl_post_ops_create(&ops);
     }
     if (status == dnnl_success) {
-        status = append_activation(ops, activation);
-    }
-    if (status == dnnl_success && residual != NULL) {
-        status = onednn_append_add(ops, residual);
+        status = append(ops, end);
     }
     if (status == dnnl_success) {
         status = dnnl_primitive_attr_set_post_ops(attr, ops);
@@ -118,6 +139,10 @@ dnnl_status_t onednn_make_attr(const struct onednn_kernel *kernel, enum activati
     }
     *out = attr;
     return status;
+}
+
+int onednn_residual_position(enum activation activation) {
+    return activation == ACTIVATION_NONE ? 0 : activation == ACTIVATION_HARD_SIGMOID ? 2 : 1;
 }
 
 void onednn_argue(struct onednn_primitive *primitive, int id, onednn_view desc,
@@ -372,6 +397,11 @@ static shoal_status run(const struct kernel *kernel, const void *packed, const v
     } cast = {kernel};
     struct onednn_kernel *onednn = cast.taken;
     const struct call call = {packed, inputs, outputs, scratch};
+    if (onednn->accumulates && inputs[1] != outputs[0]) {
+        size_t bytes = 0;
+        (void)shape_bytes(&onednn->desc.outputs[0].shape, DTYPE_F32, &bytes);
+        memcpy(outputs[0], inputs[1], bytes);
+    }
     const int before = enter_threads(onednn->desc.threads);
     dnnl_status_t status = dnnl_success;
     if (!atomic_flag_test_and_set_explicit(&onednn->taken, memory_order_acquire)) {
@@ -389,11 +419,10 @@ static shoal_status run(const struct kernel *kernel, const void *packed, const v
     return status == dnnl_success ? SHOAL_OK : SHOAL_INTERNAL;
 }
 
-/* A primitive may keep partial sums in its destination before it reads the residual. */
+/* A convolution adds to its destination. A matrix product may keep partial sums there before it
+ * reads the residual. */
 static bool aliases(const struct kernel *kernel, int input) {
-    (void)kernel;
-    (void)input;
-    return false;
+    return input == 1 && self(kernel)->accumulates;
 }
 
 const struct kernel_ops kernel_onednn_ops = {

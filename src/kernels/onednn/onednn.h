@@ -57,10 +57,13 @@ struct onednn_kernel {
     size_t pad_offset;  /* bytes in scratch: the library's scratchpad, shared by the primitives */
     struct onednn_md weights; /* as params[0] lies in memory */
     bool has_weights;
+    bool accumulates;                /* the destination begins as inputs[1] */
     const struct vector_ops *vector; /* for the softmax of attention */
     struct onednn_binding binding;
     atomic_flag taken; /* the binding is in use */
 };
+
+bool onednn_conv2d_supports(const struct kernel_desc *desc);
 
 /* Fill primitives, descs and sizes; the caller makes bindings and frees whatever there is on
  * failure. */
@@ -77,9 +80,16 @@ void onednn_attention_softmax(const struct onednn_kernel *kernel, const void *co
 /* A desc that lives as long as the kernel. */
 dnnl_status_t onednn_keep_desc(struct onednn_kernel *kernel, int rank, const int64_t *dims,
                                const int64_t *strides, onednn_view *out);
-/* User scratchpad, and post-ops: the activation, then + residual unless it is NULL. */
-dnnl_status_t onednn_make_attr(const struct onednn_kernel *kernel, enum activation activation,
-                               onednn_view residual, dnnl_primitive_attr_t *out);
+/* What follows the sums. */
+struct onednn_end {
+    bool accumulate; /* first add what the destination holds */
+    enum activation activation;
+    onednn_view residual; /* added last, or NULL */
+};
+/* User scratchpad, and post-ops. */
+dnnl_status_t onednn_make_attr(const struct onednn_end *end, dnnl_primitive_attr_t *out);
+/* Which post-op the residual is. */
+int onednn_residual_position(enum activation activation);
 void onednn_argue(struct onednn_primitive *primitive, int id, onednn_view desc,
                   enum onednn_place place, int index, size_t offset);
 /* Creates the primitive of its desc and adds its scratchpad argument; scratch before pad_offset is

@@ -14,6 +14,10 @@ static int64_t last(const struct tensor_type *type) {
     return type->shape.dims[type->shape.rank - 1];
 }
 
+static float hard_sigmoid(float x) {
+    return fminf(fmaxf(x / 6.0F + 0.5F, 0), 1);
+}
+
 float reference_activate(enum activation activation, float x) {
     switch (activation) {
     case ACTIVATION_RELU:
@@ -26,6 +30,14 @@ float reference_activate(enum activation activation, float x) {
         return tanhf(x);
     case ACTIVATION_SIGMOID:
         return 1.0F / (1.0F + expf(-x));
+    case ACTIVATION_RELU6:
+        return x > 0 ? fminf(x, 6) : 0;
+    case ACTIVATION_SILU:
+        return x / (1.0F + expf(-x));
+    case ACTIVATION_HARD_SIGMOID:
+        return hard_sigmoid(x);
+    case ACTIVATION_HARD_SWISH:
+        return x * hard_sigmoid(x);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;

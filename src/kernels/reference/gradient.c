@@ -67,6 +67,16 @@ static float derivative(enum activation activation, float x) {
         const float s = 1.0F / (1.0F + expf(-x));
         return s * (1.0F - s);
     }
+    case ACTIVATION_RELU6:
+        return x > 0 && x < 6 ? 1 : 0;
+    case ACTIVATION_SILU: {
+        const float s = 1.0F / (1.0F + expf(-x));
+        return s + x * s * (1.0F - s);
+    }
+    case ACTIVATION_HARD_SIGMOID:
+        return x > -3 && x < 3 ? 1.0F / 6.0F : 0;
+    case ACTIVATION_HARD_SWISH:
+        return x >= 3 ? 1 : x > -3 ? x / 3.0F + 0.5F : 0;
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;

@@ -18,27 +18,18 @@ INLINE void activate_all(enum activation activation, const float *x, int64_t n, 
 /* The switch stands outside the loops: each case compiles to a loop of its own. */
 static void activate(enum activation activation, const float *x, int64_t n, float *y) {
     switch (activation) {
-    case ACTIVATION_RELU:
-        activate_all(ACTIVATION_RELU, x, n, y);
-        break;
-    case ACTIVATION_GELU_ERF:
-        activate_all(ACTIVATION_GELU_ERF, x, n, y);
-        break;
-    case ACTIVATION_GELU_TANH:
-        activate_all(ACTIVATION_GELU_TANH, x, n, y);
-        break;
-    case ACTIVATION_TANH:
-        activate_all(ACTIVATION_TANH, x, n, y);
-        break;
-    case ACTIVATION_SIGMOID:
-        activate_all(ACTIVATION_SIGMOID, x, n, y);
-        break;
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         if (x != y) {
             memcpy(y, x, (size_t)n * sizeof(float));
         }
         break;
+#define X(code)                                   \
+    case ACTIVATION_##code:                       \
+        activate_all(ACTIVATION_##code, x, n, y); \
+        break;
+        ACTIVATIONS_COMPUTED(X)
+#undef X
     }
 }
 

@@ -217,6 +217,11 @@ static void (*const multiplies[TILE + 1])(int64_t, const float *, const float *,
 #endif
 };
 
+/* `value` of a row's finished sums, with its residual before or after the activation. */
+INLINE vf finished(enum activation activation, bool inside, vf value, vf residual) {
+    return inside ? apply(activation, value + residual) : apply(activation, value) + residual;
+}
+
 /* The finished sums of one tile on their way to y: scale, bias, activation, residual. */
 INLINE void finish_with(enum activation activation, const struct vector_gemm *g, int64_t row,
                         int64_t rows, int64_t column, const float *sums) {
@@ -230,16 +235,21 @@ INLINE void finish_with(enum activation activation, const struct vector_gemm *g,
         float *y = g->y + r * g->y_stride + column;
         const float *residual = g->residual != NULL ? g->residual + r * g->y_stride + column : NULL;
         for (int v = 0; v < PANEL; v += VECTOR_WIDTH) {
-            vf value = apply(activation, load(sums + v) * scale + load(bias + v));
+            const vf value = load(sums + v) * scale + load(bias + v);
             if (width - v >= VECTOR_WIDTH) {
-                value = residual != NULL ? value + load(residual + v) : value;
-                store(y + v, value);
+                store(y + v, residual == NULL ? apply(activation, value)
+                                              : finished(activation, g->residual_inside, value,
+                                                         load(residual + v)));
             } else if (width > v) {
-                float part[VECTOR_WIDTH];
-                store(part, value);
-                for (int64_t n = 0; n < width - v; n++) {
-                    y[v + n] = residual != NULL ? part[n] + residual[v + n] : part[n];
+                const size_t bytes = (size_t)(width - v) * sizeof(float);
+                float part[VECTOR_WIDTH] = {0};
+                if (residual != NULL) {
+                    memcpy(part, residual + v, bytes);
                 }
+                store(part, residual == NULL
+                                ? apply(activation, value)
+                                : finished(activation, g->residual_inside, value, load(part)));
+                memcpy(y + v, part, bytes);
             }
         }
     }
@@ -248,25 +258,16 @@ INLINE void finish_with(enum activation activation, const struct vector_gemm *g,
 static void finish(const struct vector_gemm *g, int64_t row, int64_t rows, int64_t column,
                    const float *sums) {
     switch (g->activation) {
-    case ACTIVATION_RELU:
-        finish_with(ACTIVATION_RELU, g, row, rows, column, sums);
-        break;
-    case ACTIVATION_GELU_ERF:
-        finish_with(ACTIVATION_GELU_ERF, g, row, rows, column, sums);
-        break;
-    case ACTIVATION_GELU_TANH:
-        finish_with(ACTIVATION_GELU_TANH, g, row, rows, column, sums);
-        break;
-    case ACTIVATION_TANH:
-        finish_with(ACTIVATION_TANH, g, row, rows, column, sums);
-        break;
-    case ACTIVATION_SIGMOID:
-        finish_with(ACTIVATION_SIGMOID, g, row, rows, column, sums);
-        break;
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         finish_with(ACTIVATION_NONE, g, row, rows, column, sums);
         break;
+#define X(code)                                                     \
+    case ACTIVATION_##code:                                         \
+        finish_with(ACTIVATION_##code, g, row, rows, column, sums); \
+        break;
+        ACTIVATIONS_COMPUTED(X)
+#undef X
     }
 }
 

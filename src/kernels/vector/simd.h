@@ -101,6 +101,22 @@ INLINE vf hyperbolic_tangent(vf x) {
     return choose(t < splat(0.01F), p, (e - splat(1.0F)) / (e + splat(1.0F)));
 }
 
+/* Each but NONE, for switches whose cases compile to a loop each. */
+#define ACTIVATIONS_COMPUTED(X) \
+    X(RELU)                     \
+    X(GELU_ERF)                 \
+    X(GELU_TANH)                \
+    X(TANH)                     \
+    X(SIGMOID)                  \
+    X(RELU6)                    \
+    X(SILU)                     \
+    X(HARD_SIGMOID)             \
+    X(HARD_SWISH)
+
+INLINE vf hard_sigmoid(vf x) {
+    return smaller(larger(x * (1.0F / 6.0F) + splat(0.5F), (vf){0}), splat(1.0F));
+}
+
 INLINE vf apply(enum activation activation, vf x) {
     switch (activation) {
     case ACTIVATION_RELU:
@@ -118,6 +134,14 @@ INLINE vf apply(enum activation activation, vf x) {
         return hyperbolic_tangent(x);
     case ACTIVATION_SIGMOID:
         return splat(1.0F) / (exponential(-x) + splat(1.0F));
+    case ACTIVATION_RELU6:
+        return smaller(larger(x, (vf){0}), splat(6.0F));
+    case ACTIVATION_SILU:
+        return x / (exponential(-x) + splat(1.0F));
+    case ACTIVATION_HARD_SIGMOID:
+        return hard_sigmoid(x);
+    case ACTIVATION_HARD_SWISH:
+        return x * hard_sigmoid(x);
     case ACTIVATION_NONE:
     case ACTIVATION_COUNT:
         break;

@@ -17,7 +17,8 @@
 
 #include "kernels/op.h"
 
-/* y [M,N] = activation((A [M,K] · B [K,N])·scale + bias) + residual. */
+/* y [M,N] = activation((A [M,K] · B [K,N])·scale + bias) + residual, or with residual_inside
+ * activation((A·B)·scale + bias + residual). */
 struct vector_gemm {
     int64_t columns, depth; /* N, K ≥ 1 */
     /* Row m of A: where its K values lie, or buffer [K] filled with them. */
@@ -30,6 +31,7 @@ struct vector_gemm {
     int64_t y_stride; /* elements from row to row */
     float scale;
     enum activation activation;
+    bool residual_inside;
 };
 
 /*
