@@ -99,7 +99,7 @@ shoal_status graph_add_input(struct graph *graph, const char *name, struct tenso
                              graph_value_id *out, struct shoal_error *error) {
     const struct tensor_type one = graph_resolve(type, 1);
     size_t bytes = 0;
-    if (!shape_bytes(&one.shape, one.dtype, &bytes) || bytes == 0) {
+    if (!shape_bytes(&one.shape, one.dtype, &bytes)) {
         return error_set(error, SHOAL_INVALID, "graph: input %s has no sound shape", name);
     }
     TRY(reserve_value(graph, error));
@@ -168,7 +168,7 @@ shoal_status graph_add_param(struct graph *graph, const char *name, struct tenso
 shoal_status graph_add_constant(struct graph *graph, const char *name, struct tensor_type type,
                                 const void *data, graph_param_id *out, struct shoal_error *error) {
     size_t bytes = 0;
-    if (!shape_bytes(&type.shape, type.dtype, &bytes) || bytes == 0) {
+    if (!shape_bytes(&type.shape, type.dtype, &bytes)) {
         return error_set(error, SHOAL_INVALID, "graph: constant %s has no sound shape", name);
     }
     struct graph_param param = {.type = type};
@@ -177,7 +177,9 @@ shoal_status graph_add_constant(struct graph *graph, const char *name, struct te
     if (copy == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "graph: no memory for constant %s", name);
     }
-    memcpy(copy, data, bytes);
+    if (bytes > 0) {
+        memcpy(copy, data, bytes);
+    }
     param.data = copy;
     return append_param(graph, &param, out, error);
 }

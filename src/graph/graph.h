@@ -95,7 +95,7 @@ NODISCARD shoal_status graph_add_param(struct graph *graph, const char *name,
                                        graph_param_id *out, struct shoal_error *error);
 /*
  * A param whose elements the graph itself holds, copied from data: small tables and numbers that
- * belong to the model's structure rather than to its weights. Errors: INVALID (empty or unsound),
+ * belong to the model's structure rather than to its weights. Errors: INVALID (no sound shape),
  * NO_MEMORY.
  */
 NODISCARD shoal_status graph_add_constant(struct graph *graph, const char *name,
@@ -122,6 +122,13 @@ NODISCARD shoal_status graph_mark_output(struct graph *graph, graph_value_id val
 /* A cut after the last node added so far. Errors: INVALID if there is no forward node since the
  * previous cut. */
 NODISCARD shoal_status graph_mark_cut(struct graph *graph, struct shoal_error *error);
+/*
+ * Cuts a finished graph by itself, in place of the cuts it has: wherever at most 4 values cross,
+ * but no segment below 1/GRAPH_MOST_SEGMENTS of the work, so that there are at most so many.
+ * Errors: INVALID (there are nodes of phases B or W), NO_MEMORY; then the graph is as before.
+ */
+#define GRAPH_MOST_SEGMENTS 256
+NODISCARD shoal_status graph_mark_cuts(struct graph *graph, struct shoal_error *error);
 /* Nodes of phases B and W added from here on belong to this segment. Errors: INVALID (no such
  * segment). */
 NODISCARD shoal_status graph_set_gradient_segment(struct graph *graph, uint32_t segment,

@@ -230,7 +230,7 @@ static void test_forward_nodes_read_params_and_constants_as_values(void **state)
     graph_param_id constant = 0, params[8];
     graph_value_id value = 0, sum = 0;
     assert_int_equal(graph_add_constant(e.graph, "numbers",
-                                        (struct tensor_type){DTYPE_F32, SHAPE(0)}, numbers,
+                                        (struct tensor_type){DTYPE_F32, SHAPE(-1)}, numbers,
                                         &constant, NULL),
                      SHOAL_INVALID);
     assert_int_equal(graph_add_constant(e.graph, "numbers", type, numbers, &constant, NULL),
