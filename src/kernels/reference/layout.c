@@ -1,49 +1,40 @@
-/* The layout family. */
-#include "kernels/reference/reference.h"
+/* The layout family: which function computes which op. */
+#include "kernels/reference/layout.h"
 
-#include <string.h>
-
-static void transpose(const struct reference_call *call) {
-    const struct shape *x = &call->desc->inputs[0].shape, *y = &call->desc->outputs[0].shape;
-    const size_t size = dtype_size(call->desc->inputs[0].dtype);
-    int64_t of_x[SHAPE_MAX_RANK], strides[SHAPE_MAX_RANK], at[SHAPE_MAX_RANK] = {0};
-    int64_t step = 1, count = 0;
-    for (int i = x->rank - 1; i >= 0; i--) {
-        of_x[i] = step;
-        step *= x->dims[i];
-    }
-    for (int i = 0; i < y->rank; i++) {
-        strides[i] = of_x[call->desc->attrs.ints[i]] * (int64_t)size;
-    }
-    (void)shape_count(y, &count);
-    const char *from = call->inputs[0];
-    char *to = call->outputs[0];
-    for (int64_t i = 0; i < count; i++) {
-        memcpy(to, from, size);
-        to += size;
-        for (int axis = y->rank - 1; axis >= 0; axis--) {
-            from += strides[axis];
-            if (++at[axis] < y->dims[axis]) {
-                break;
-            }
-            from -= strides[axis] * y->dims[axis];
-            at[axis] = 0;
-        }
-    }
-}
+static void (*const functions[OP_COUNT])(const struct reference_call *) = {
+    [OP_TRANSPOSE] = reference_transpose,   [OP_RESHAPE] = reference_copy,
+    [OP_BITCAST] = reference_copy,          [OP_SLICE] = reference_slice,
+    [OP_CONCAT] = reference_concat,         [OP_PAD] = reference_pad,
+    [OP_EXPAND] = reference_expand,         [OP_TILE] = reference_tile,
+    [OP_GATHER] = reference_gather,         [OP_GATHER_ELEMENTS] = reference_gather_elements,
+    [OP_GATHER_ND] = reference_gather_nd,   [OP_SCATTER_ELEMENTS] = reference_scatter_elements,
+    [OP_SCATTER_ND] = reference_scatter_nd, [OP_SCATTER_ROWS] = reference_scatter_rows,
+    [OP_ONE_HOT] = reference_one_hot,       [OP_TRIANGLE] = reference_triangle,
+    [OP_TOP_K] = reference_top_k,           [OP_REVERSE_SEQUENCE] = reference_reverse_sequence,
+};
 
 static void run(const struct reference_call *call) {
-    if (call->desc->op == OP_TRANSPOSE) {
-        transpose(call);
-    } else if (call->outputs[0] != call->inputs[0]) {
-        size_t bytes = 0;
-        (void)shape_bytes(&call->desc->inputs[0].shape, call->desc->inputs[0].dtype, &bytes);
-        memcpy(call->outputs[0], call->inputs[0], bytes);
-    }
+    functions[call->desc->op](call);
+}
+
+static size_t scratch_bytes(const struct kernel_desc *desc) {
+    return desc->op == OP_TOP_K
+               ? (size_t)desc->inputs[0].shape.dims[desc->attrs.axis] * 2 * sizeof(int64_t)
+               : 0;
 }
 
 static bool aliases(const struct kernel_desc *desc, int input) {
-    return desc->op == OP_RESHAPE && input == 0;
+    switch ((int)desc->op) {
+    case OP_RESHAPE:
+    case OP_BITCAST:
+    case OP_SCATTER_ELEMENTS: /* begin with a copy of x; the others are read afterwards */
+    case OP_SCATTER_ND:
+    case OP_SCATTER_ROWS:
+    case OP_TRIANGLE:
+        return input == 0;
+    default:
+        return false;
+    }
 }
 
-const struct reference_family reference_layout = {run, NULL, aliases};
+const struct reference_family reference_layout = {run, scratch_bytes, aliases};

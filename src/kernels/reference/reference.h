@@ -33,7 +33,7 @@ void reference_embed(const struct reference_call *call);
 void reference_layer_norm(const struct reference_call *call);
 void reference_linear(const struct reference_call *call);
 void reference_attention(const struct reference_call *call); /* scratch [T] */
-void reference_sdpa(const struct reference_call *call); /* scratch [Tk] */
+void reference_sdpa(const struct reference_call *call);      /* scratch [Tk] */
 void reference_add(const struct reference_call *call);
 void reference_activation(const struct reference_call *call);
 void reference_mean_pool(const struct reference_call *call);
