@@ -45,7 +45,7 @@ static shoal_status infer_product(struct op_inference *in) {
     struct shape y;
     const enum dtype dtype = in->inputs[0].dtype;
     TRY(op_expect_types(in, 1, 1, dtype));
-    switch (dtype) {
+    switch ((int)dtype) {
     case DTYPE_F32:
     case DTYPE_F64:
         break;
@@ -57,14 +57,6 @@ static shoal_status infer_product(struct op_inference *in) {
             return op_refuse_attribute(in, "whole numbers have no scale but 1");
         }
         break;
-    case DTYPE_F16:
-    case DTYPE_BF16:
-    case DTYPE_I8:
-    case DTYPE_U8:
-    case DTYPE_I16:
-    case DTYPE_U16:
-    case DTYPE_BOOL:
-    case DTYPE_COUNT:
     default:
         return op_refuse_type(in, dtype);
     }

@@ -5,7 +5,8 @@ static bool is_byte(enum dtype dtype) {
 }
 
 static bool is_quantised(enum dtype dtype) {
-    return is_byte(dtype) || dtype == DTYPE_U16 || dtype == DTYPE_I16;
+    return is_byte(dtype) || dtype == DTYPE_U16 || dtype == DTYPE_I16 || dtype == DTYPE_U4 ||
+           dtype == DTYPE_I4 || dtype == DTYPE_U2 || dtype == DTYPE_I2;
 }
 
 static bool is_single(const struct shape *shape) {

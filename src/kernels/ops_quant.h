@@ -3,10 +3,10 @@
 #define KERNELS_OPS_QUANT_H
 
 /*
- * q stands for u8, i8, u16 or i16. A quantised number is q = x/scale + zero, rounded to the nearest
- * even and kept within its type. Scales and zeros of one shape: a scalar (or one element); [D], one
- * per index of attrs.axis; or, with attrs.index ≥ 1 elements to a block, x's shape with the dim of
- * attrs.axis divided by that (rounded up).
+ * q stands for u8, i8, u16, i16, u4, i4, u2 or i2. A quantised number is q = x/scale + zero,
+ * rounded to the nearest even and kept within its type. Scales and zeros of one shape: a scalar (or
+ * one element); [D], one per index of attrs.axis; or, with attrs.index ≥ 1 elements to a block, x's
+ * shape with the dim of attrs.axis divided by that (rounded up).
  *
  * - QUANTIZE: x f32 or i32, scale f32, zero q → q of zero's type
  * - DEQUANTIZE: x q or i32, scale f32, zero of x's type → f32 (x − zero)·scale

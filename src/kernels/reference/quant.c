@@ -8,8 +8,12 @@
 static int32_t get(enum dtype dtype, const void *data, int64_t index) {
     switch ((int)dtype) {
     case DTYPE_U8:
+    case DTYPE_U4:
+    case DTYPE_U2:
         return ((const uint8_t *)data)[index];
     case DTYPE_I8:
+    case DTYPE_I4:
+    case DTYPE_I2:
         return ((const int8_t *)data)[index];
     case DTYPE_U16:
         return ((const uint16_t *)data)[index];
@@ -20,17 +24,39 @@ static int32_t get(enum dtype dtype, const void *data, int64_t index) {
     }
 }
 
+/* Numbers that the type has. */
+static double span_of(enum dtype dtype) {
+    switch ((int)dtype) {
+    case DTYPE_U8:
+    case DTYPE_I8:
+        return 256;
+    case DTYPE_U4:
+    case DTYPE_I4:
+        return 16;
+    case DTYPE_U2:
+    case DTYPE_I2:
+        return 4;
+    default:
+        return 65536;
+    }
+}
+
 /* A value rounded already, kept within the type; NaN becomes the least. */
 static void put(enum dtype dtype, void *data, int64_t index, double value) {
-    const bool is_signed = dtype == DTYPE_I8 || dtype == DTYPE_I16;
-    const double span = dtype == DTYPE_U8 || dtype == DTYPE_I8 ? 256 : 65536;
+    const bool is_signed =
+        dtype == DTYPE_I8 || dtype == DTYPE_I16 || dtype == DTYPE_I4 || dtype == DTYPE_I2;
+    const double span = span_of(dtype);
     const double low = is_signed ? -span / 2 : 0, high = low + span - 1;
     const int32_t kept = (int32_t)(value >= low ? (value <= high ? value : high) : low);
     switch ((int)dtype) {
     case DTYPE_U8:
+    case DTYPE_U4:
+    case DTYPE_U2:
         ((uint8_t *)data)[index] = (uint8_t)kept;
         break;
     case DTYPE_I8:
+    case DTYPE_I4:
+    case DTYPE_I2:
         ((int8_t *)data)[index] = (int8_t)kept;
         break;
     case DTYPE_U16:
