@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "cli/args.h"
+#include "kernels/op.h"
 
 int cli_key(int argc, char **argv);
 int cli_nodes(int argc, char **argv);
@@ -22,6 +23,10 @@ int cli_exit_status(shoal_status status);
 
 /* Prints "shoal COMMAND: text" on standard error; returns the exit status. */
 int cli_fail(const char *command, const struct shoal_error *error);
+
+/* --dtype. Errors: USAGE, with the names there are. */
+NODISCARD shoal_status cli_parse_dtype(const char *name, enum precision *out,
+                                       struct shoal_error *error);
 
 /* What was printed reaches standard output. Errors: IO. */
 NODISCARD shoal_status cli_flush(struct shoal_error *error);

@@ -88,16 +88,15 @@ static shoal_status bench(const struct bench_arguments *arguments, const char *m
     enum isa isa;
     TRY(isa_parse(arguments->isa, &isa, error));
     TRY(isa_cap(isa, cli_argv, error));
-    if (strcmp(arguments->dtype, "f32") != 0) {
-        return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only",
-                         arguments->dtype, SHOAL_VERSION_TEXT);
-    }
+    enum precision precision;
+    TRY(cli_parse_dtype(arguments->dtype, &precision, error));
     struct model_ref *ref;
     TRY(model_ref_open(model, NULL, (uint64_t)arguments->seed, &ref, error));
     struct graph *graph = NULL;
     struct kernel_choice *choice = NULL;
     struct model_config config = *model_ref_config(ref);
     config.length = arguments->length > 0 ? arguments->length : config.length;
+    config.precision = precision;
     shoal_status status = model_build(&config, &graph, error); /* refuses what is too long */
     if (status == SHOAL_OK) {
         status = kernel_choice_create(&choice, error);
@@ -157,7 +156,7 @@ int cli_bench(int argc, char **argv) {
          1000},
         {"max-length", ARGS_COUNT, "T", "tokens of each text (default: the model's longest)",
          &a.length, 1, 65536},
-        {"dtype", ARGS_TEXT, "D", "f32 (the one in this version)", &a.dtype, 0, 0},
+        {"dtype", ARGS_TEXT, "D", "f32, bf16, int8, w8 or w4 (default f32)", &a.dtype, 0, 0},
         {"isa", ARGS_TEXT, "I", "instruction set cap: native, baseline, avx2, avx512, neon", &a.isa,
          0, 0},
         {"kernels", ARGS_TEXT, "SET", "auto, onednn, blas or reference (default auto)", &a.kernels,
@@ -174,7 +173,8 @@ int cli_bench(int argc, char **argv) {
                    "beside it.",
         .examples = "  shoal bench engine vit-large --batch 8 --threads 1\n"
                     "  shoal bench engine bert-base --max-length 128\n"
-                    "  shoal bench engine vit-base --isa avx2 --json\n",
+                    "  shoal bench engine vit-base --isa avx2 --json\n"
+                    "  shoal bench engine vit-large --dtype int8\n",
         .options = options,
         .option_count = sizeof options / sizeof options[0]};
     struct shoal_error error;

@@ -43,6 +43,7 @@ static shoal_status print_report(const struct plan_arguments *arguments,
     TRY(plan_report_json(report, &document, error));
     if (planned) {
         (void)json_object_set_new(document, "bit_identical", json_boolean(identical));
+        (void)json_object_set_new(document, "dtype", json_string(arguments->session.dtype));
     }
     const bool printed =
         json_dumpf(document, stdout, JSON_INDENT(1)) == 0 && fputc('\n', stdout) != EOF;

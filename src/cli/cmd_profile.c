@@ -47,9 +47,9 @@ static json_t *profile_json(const struct session *session) {
                                         json_integer((json_int_t)problem->weights_bytes[s]));
         }
     }
-    return json_pack("{s:o, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:O}", "model",
-                     control_string(model_ref_name(session->model)), "segments",
-                     (json_int_t)problem->segment_count, "microbatch",
+    return json_pack("{s:o, s:s, s:I, s:I, s:b, s:o, s:o, s:o, s:o, s:O}", "model",
+                     control_string(model_ref_name(session->model)), "dtype", session->dtype,
+                     "segments", (json_int_t)problem->segment_count, "microbatch",
                      (json_int_t)session->microbatch, "from_store",
                      (int)planning_from_store(session->planning), "devices", devices, "links",
                      links, "cut_bytes", cuts, "weights_bytes", weights, "choice",

@@ -74,6 +74,13 @@ int cli_exit_status(shoal_status status) {
     return 1;
 }
 
+shoal_status cli_parse_dtype(const char *name, enum precision *out, struct shoal_error *error) {
+    return precision_parse(name, out)
+               ? SHOAL_OK
+               : error_set(error, SHOAL_USAGE, "--dtype %.64s: choose f32, bf16, int8, w8 or w4",
+                           name);
+}
+
 int cli_fail(const char *command, const struct shoal_error *error) {
     (void)fprintf(stderr, "shoal %s: %s\n", command, error->text);
     return cli_exit_status(error->code);

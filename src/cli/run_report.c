@@ -3,6 +3,7 @@
 #include "runtime/control.h"
 
 #include <math.h>
+#include <string.h>
 
 static double number(const json_t *report, const char *key) {
     return json_number_value(json_object_get(report, key));
@@ -62,19 +63,21 @@ json_t *run_report_json(const struct run_report *report) {
         (void)json_array_append_new(devices, device_json(report, i));
     }
     char unlike[SHOAL_ERROR_TEXT];
-    return json_pack(
-        "{s:o, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:b, s:I, s:I, s:f, s:o, s:o}",
-        "model", control_string(model_ref_name(report->session->model)), "items",
-        (json_int_t)outcome->items, "failed_items", (json_int_t)outcome->failed_items, "microbatch",
-        (json_int_t)report->session->microbatch, "setup_seconds", report->setup_s, "seconds",
-        outcome->seconds, "items_per_second", outcome->items_per_second, "steady_items_per_second",
-        real_or_null(outcome->steady_items_per_second), "predicted_items_per_second",
-        (double)report->session->microbatch / report->placement->bottleneck_s, "owner_cpu_s",
-        outcome->owner_cpu_s, "output_digest", outcome->digest, "bit_identical",
-        (int)session_bit_identical(report->session, unlike), "weights_sent_bytes",
-        (json_int_t)outcome->weights.sent_bytes, "weights_had_bytes",
-        (json_int_t)outcome->weights.had_bytes, "weights_seconds", outcome->weights.seconds,
-        "devices", devices, "links", links_json(report));
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:o, s:f, s:f, s:s, s:b, s:I, s:I, "
+                     "s:f, s:o, s:o}",
+                     "model", control_string(model_ref_name(report->session->model)), "dtype",
+                     report->session->dtype, "items", (json_int_t)outcome->items, "failed_items",
+                     (json_int_t)outcome->failed_items, "microbatch",
+                     (json_int_t)report->session->microbatch, "setup_seconds", report->setup_s,
+                     "seconds", outcome->seconds, "items_per_second", outcome->items_per_second,
+                     "steady_items_per_second", real_or_null(outcome->steady_items_per_second),
+                     "predicted_items_per_second",
+                     (double)report->session->microbatch / report->placement->bottleneck_s,
+                     "owner_cpu_s", outcome->owner_cpu_s, "output_digest", outcome->digest,
+                     "bit_identical", (int)session_bit_identical(report->session, unlike),
+                     "weights_sent_bytes", (json_int_t)outcome->weights.sent_bytes,
+                     "weights_had_bytes", (json_int_t)outcome->weights.had_bytes, "weights_seconds",
+                     outcome->weights.seconds, "devices", devices, "links", links_json(report));
 }
 
 static uint32_t busiest(const struct run_report *report) {
@@ -106,6 +109,9 @@ void run_report_print(const struct run_report *report, FILE *to) {
                       number(r, "receive_s") + number(r, "send_s"), number(r, "cpu_s"),
                       number(r, "peak_memory_bytes") / 1e6, (double)stage->memory_bytes / 1e6,
                       i == bottleneck && outcome->stage_count > 1 ? "  <- bottleneck" : "");
+    }
+    if (strcmp(report->session->dtype, "f32") != 0) {
+        (void)fprintf(to, "\nproducts with weights in %s", report->session->dtype);
     }
     (void)fprintf(to, "\n%llu items in %.2f s: %.2f items/s", (unsigned long long)outcome->items,
                   outcome->seconds, outcome->items_per_second);

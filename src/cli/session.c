@@ -53,7 +53,9 @@ size_t session_options(struct session *session, struct args_option *out) {
          &s->kernels, 0, 0},
         {"isa", ARGS_TEXT, "NAME",
          "instruction set cap: native, common, baseline, avx2, avx512, neon", &s->isa, 0, 0},
-        {"dtype", ARGS_TEXT, "D", "f32 (the one in this version)", &s->dtype, 0, 0},
+        {"dtype", ARGS_TEXT, "D",
+         "f32, bf16, int8, w8 or w4: how products with weights compute (default f32)", &s->dtype, 0,
+         0},
         {"link-codec", ARGS_TEXT, "C", "f32 (the one in this version)", &s->link_codec, 0, 0},
         {"baseline", ARGS_TEXT, "RULE", "even or pipedream instead of the optimum, for comparison",
          &s->baseline, 0, 0},
@@ -105,10 +107,8 @@ static void say_planning(void *context, const char *what) {
 
 static shoal_status check_flags(const struct session *session, struct shoal_error *error) {
     TRY(session_check_cluster_flags(session, error));
-    if (strcmp(session->dtype, "f32") != 0) {
-        return error_set(error, SHOAL_UNSUPPORTED, "--dtype %s: version %s computes in f32 only",
-                         session->dtype, SHOAL_VERSION_TEXT);
-    }
+    enum precision precision;
+    TRY(cli_parse_dtype(session->dtype, &precision, error));
     if (strcmp(session->link_codec, "f32") != 0 && strcmp(session->link_codec, "auto") != 0) {
         return error_set(error, SHOAL_UNSUPPORTED, "--link-codec %s: version %s sends f32 only",
                          session->link_codec, SHOAL_VERSION_TEXT);
@@ -228,6 +228,9 @@ shoal_status session_open(struct session *session, const char *model, struct sho
     process_catch_stop(NULL, NULL);
     TRY(model_ref_open(model, session->weights, (uint64_t)session->seed, &session->model, error));
     TRY(prepare_text(session, error));
+    enum precision precision;
+    TRY(cli_parse_dtype(session->dtype, &precision, error));
+    model_ref_set_precision(session->model, precision);
     if (model_ref_note(session->model) != NULL && !session->json) {
         (void)fprintf(stderr, "note: %s\n", model_ref_note(session->model));
     }

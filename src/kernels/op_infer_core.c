@@ -1,6 +1,7 @@
 #include "kernels/op_infer.h"
 
 #include "base/assert.h"
+#include "kernels/quantise.h"
 
 static void set_output(struct op_inference *in, int index, const struct shape *shape) {
     op_set_output(in, index, DTYPE_F32, shape);
@@ -322,11 +323,33 @@ static shoal_status all_of_type(struct op_inference *in, const struct tensor_typ
     return SHOAL_OK;
 }
 
-/* All are f32 but labels and ids. */
-shoal_status op_infer_core(struct op_inference *in) {
-    if ((unsigned)in->attrs->precision >= PRECISION_COUNT) {
+/* Reduced precision is for products with weights that share all input channels. */
+static shoal_status known_precision(struct op_inference *in) {
+    const enum precision precision = in->attrs->precision;
+    if ((unsigned)precision >= PRECISION_COUNT) {
         return op_refuse_attribute(in, "unknown precision");
     }
+    if (precision == PRECISION_F32) {
+        return SHOAL_OK;
+    }
+    if (in->op != OP_LINEAR && in->op != OP_CONV2D) {
+        return op_refuse_attribute(in, "only linear and conv2d have a precision other than f32");
+    }
+    if (in->op == OP_CONV2D && in->attrs->groups != 1) {
+        return op_refuse_attribute(in, "convolutions in groups are f32 only");
+    }
+    int64_t weights = 0;
+    const struct shape *w = &in->params[0].shape;
+    if (precision == PRECISION_I8 && shape_count(w, &weights) && w->rank > 0 &&
+        weights / w->dims[0] > QUANT_I8_DEPTH) {
+        return op_refuse(in, SHOAL_UNSUPPORTED, "int8 adds up at most 65536 products, this is", w);
+    }
+    return SHOAL_OK;
+}
+
+/* All are f32 but labels and ids. */
+shoal_status op_infer_core(struct op_inference *in) {
+    TRY(known_precision(in));
     if (in->op == OP_EMBED) {
         TRY(all_of_type(in, in->inputs, in->input_count, DTYPE_I32));
     } else if (in->op == OP_CROSS_ENTROPY) {

@@ -177,6 +177,10 @@ static struct kernel_desc random_desc(enum op op) {
     default:
         break;
     }
+    if (op == OP_LINEAR || (op == OP_CONV2D && a.groups == 1)) {
+        const int64_t precision = draw(-3, PRECISION_COUNT - 1); /* half of them f32 */
+        a.precision = precision > 0 ? (enum precision)precision : PRECISION_F32;
+    }
     struct kernel_desc desc;
     struct shoal_error error;
     const int threads = draw(1, 3) == 1 ? (int)draw(2, 3) : 1;

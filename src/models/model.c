@@ -1,6 +1,7 @@
 #include "models/model.h"
 
 #include "base/assert.h"
+#include "graph/precision.h"
 #include "models/bert.h"
 #include "models/model_graph.h"
 #include "models/vit.h"
@@ -147,6 +148,9 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
         return error_set(error, SHOAL_INVALID, "model: unknown family");
     }
     TRY(check_text("name", config->name, error));
+    if ((unsigned)config->precision >= PRECISION_COUNT) {
+        return error_set(error, SHOAL_INVALID, "model: unknown precision");
+    }
     if (config->family == MODEL_GRAPH) {
         return check_graph(config, error);
     }
@@ -276,17 +280,24 @@ shoal_status model_builtin(const char *name, struct model_config *out, struct sh
     return error_set(error, SHOAL_NOT_FOUND, "no built-in model %.64s; there are: %s", name, list);
 }
 
+static shoal_status build_family(const struct model_config *config, struct graph **out,
+                                 struct shoal_error *error) {
+    if (config->family == MODEL_GRAPH) {
+        return model_graph_build(config->graph, config->length, out, error);
+    }
+    TRY(graph_create(out, error));
+    return config->family == MODEL_BERT ? bert_build(config, *out, error)
+                                        : vit_build(config, *out, error);
+}
+
 shoal_status model_build(const struct model_config *config, struct graph **out,
                          struct shoal_error *error) {
     TRY(model_config_check(config, error));
     struct graph *graph = NULL;
-    if (config->family == MODEL_GRAPH) {
-        const shoal_status read = model_graph_build(config->graph, config->length, out, error);
-        return read == SHOAL_OK ? SHOAL_OK : error_wrap(error, read, "model %s", config->name);
+    shoal_status status = build_family(config, &graph, error);
+    if (status == SHOAL_OK) {
+        status = graph_set_precision(graph, config->precision, error);
     }
-    TRY(graph_create(&graph, error));
-    const shoal_status status = config->family == MODEL_BERT ? bert_build(config, graph, error)
-                                                             : vit_build(config, graph, error);
     if (status != SHOAL_OK) {
         graph_destroy(graph);
         return error_wrap(error, status, "model %s", config->name);

@@ -79,9 +79,10 @@ struct model_config {
     bool gamma_beta; /* BERT: norms' weights have the names that TensorFlow gave them */
     enum model_pooling pooling;      /* BERT: with labels always POOLER; images: always CLS */
     bool normalise;                  /* BERT: the embedding is divided by its Euclidean norm */
+    enum precision precision;        /* of products with weights: graph/precision.h says which */
     const struct model_graph *graph; /* GRAPH: the model, borrowed where a configuration is copied;
-                                        then name, length (0: no text), positions, vocabulary and
-                                        labels alone count of the fields above */
+                                        then name, length (0: no text), positions, vocabulary,
+                                        labels and precision alone count of the fields above */
 };
 
 /* Of a configuration that model_config_from_json made: its graph. */
@@ -98,7 +99,8 @@ NODISCARD shoal_status model_builtin(const char *name, struct model_config *out,
  */
 const char *const *model_builtin_names(void);
 
-/* Errors: those of model_config_check; MISMATCH and UNSUPPORTED of shape inference; NO_MEMORY. */
+/* Errors: those of model_config_check; MISMATCH and UNSUPPORTED of shape inference and of
+ * graph_set_precision; NO_MEMORY. */
 NODISCARD shoal_status model_build(const struct model_config *config, struct graph **out,
                                    struct shoal_error *error);
 

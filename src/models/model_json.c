@@ -1,5 +1,5 @@
 /* Configurations as JSON: how a model is sent to devices. A graph's has the keys family, name,
- * length, positions, vocabulary, labels and model (model_graph.h). */
+ * length, positions, vocabulary, labels, precision and model (model_graph.h). */
 #include "base/memory.h"
 #include "models/model_graph.h"
 
@@ -15,7 +15,8 @@ enum field_kind {
     FIELD_TEXT,
     FIELD_FAMILY,
     FIELD_ACTIVATION,
-    FIELD_POOLING
+    FIELD_POOLING,
+    FIELD_PRECISION
 };
 
 struct field {
@@ -38,6 +39,7 @@ static const struct field fields[] = {
     FIELD(activation, FIELD_ACTIVATION), FIELD(qkv_bias, FIELD_BOOL),
     FIELD(distilled, FIELD_BOOL),        FIELD(pooling, FIELD_POOLING),
     FIELD(normalise, FIELD_BOOL),        FIELD(gamma_beta, FIELD_BOOL),
+    FIELD(precision, FIELD_PRECISION),
 };
 #define FIELD_COUNT (sizeof fields / sizeof fields[0])
 
@@ -58,14 +60,16 @@ static json_t *encode_field(const struct model_config *config, const struct fiel
         return json_string(activation_name(config->activation));
     case FIELD_POOLING:
         return json_string(model_pooling_name(config->pooling));
+    case FIELD_PRECISION:
+        return json_string(precision_name(config->precision));
     }
     return NULL;
 }
 
 /* Which fields a graph's configuration has. */
 static bool graph_has(const struct field *field) {
-    static const char *const keys[] = {"family",    "name",       "length",
-                                       "positions", "vocabulary", "labels"};
+    static const char *const keys[] = {"family",     "name",   "length",   "positions",
+                                       "vocabulary", "labels", "precision"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strcmp(keys[i], field->key) == 0) {
             return true;
@@ -167,6 +171,11 @@ static shoal_status decode_field(const struct field *field, const json_t *value,
                        model_pooling_parse(json_string_value(value), &config->pooling)
                    ? SHOAL_OK
                    : wrong(field, "names no pooling", error);
+    case FIELD_PRECISION:
+        return json_is_string(value) &&
+                       precision_parse(json_string_value(value), &config->precision)
+                   ? SHOAL_OK
+                   : wrong(field, "names no precision", error);
     }
     return wrong(field, "is unknown", error);
 }

@@ -32,14 +32,15 @@ static void expect_equal(const struct model_config *a, const struct model_config
     assert_true(a->vocabulary == b->vocabulary && a->positions == b->positions);
     assert_true(a->types == b->types && a->length == b->length);
     assert_true(a->pooling == b->pooling && a->normalise == b->normalise);
-    assert_true(a->gamma_beta == b->gamma_beta);
+    assert_true(a->gamma_beta == b->gamma_beta && a->precision == b->precision);
 }
 
 static void test_every_builtin_is_sound_and_round_trips(void **state) {
     (void)state;
     int count = 0;
     for (const char *const *name = model_builtin_names(); *name != NULL; name++, count++) {
-        const struct model_config config = builtin(*name);
+        struct model_config config = builtin(*name);
+        config.precision = (enum precision)(count % PRECISION_COUNT);
         assert_string_equal(config.name, *name);
         assert_int_equal(model_config_check(&config, NULL), SHOAL_OK);
         char *text = NULL;

@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 #include <malloc.h>
 #include <sched.h>
@@ -26,6 +29,7 @@ void cpu_features_get(struct cpu_features *out) {
                __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1) != 0;
 #elif defined(__aarch64__)
     out->neon = true;
+    out->dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #endif
 }
 

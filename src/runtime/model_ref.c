@@ -153,6 +153,10 @@ void model_ref_set_length(struct model_ref *ref, int64_t length) {
     ref->config.length = length;
 }
 
+void model_ref_set_precision(struct model_ref *ref, enum precision precision) {
+    ref->config.precision = precision;
+}
+
 const struct model_config *model_ref_config(const struct model_ref *ref) {
     return &ref->config;
 }

@@ -34,6 +34,9 @@ int64_t model_ref_max_length(const struct model_ref *ref);
  * on. */
 void model_ref_set_length(struct model_ref *ref, int64_t length);
 
+/* How its products compute: its configuration's precision from now on. */
+void model_ref_set_precision(struct model_ref *ref, enum precision precision);
+
 const struct model_config *model_ref_config(const struct model_ref *ref);
 const struct image_preprocess *model_ref_preprocess(const struct model_ref *ref);
 struct weights_spec model_ref_weights(const struct model_ref *ref);

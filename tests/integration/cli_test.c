@@ -50,6 +50,8 @@ static void wrong_usage_is_2_and_says_what(void **state) {
            "choose auto, onednn, blas or reference");
     expect("run vit-test --input random:5 --memory lots", 2, "--memory wants a size");
     expect("run vit-test --input random:5 --isa mmx", 2, "mmx");
+    expect("run vit-test --input random:5 --dtype int4", 2, "choose f32, bf16, int8, w8 or w4");
+    expect("bench engine vit-test --dtype f64", 2, "choose f32, bf16, int8, w8 or w4");
     expect("run vit-test --input random:5 --devices 2 --cuts 12", 2, "--cuts");
     expect("run vit-test --input random:5 --devices 2 --cuts 4,4", 2, "--cuts");
     expect("run vit-test --input random:5 --cuts 4 --baseline even", 2, "exclude each other");
@@ -67,7 +69,6 @@ static void what_is_not_there_is_1_and_named(void **state) {
     expect("run vit-test --input random:5 --weights /no/such.safetensors", 1,
            "/no/such.safetensors");
     expect("run vit-test --input random:5 --cluster c.yaml", 1, "the cluster file: c.yaml");
-    expect("run vit-test --input random:5 --dtype int8", 1, "f32");
     expect("run vit-test --input random:5 --output /no/such/folder/x.jsonl", 1, "/no/such/folder");
     expect("run model.onnx --input random:5", 1, "ONNX");
 }
@@ -154,6 +155,39 @@ static void the_engine_bench_has_its_keys(void **state) {
     command_free(&command);
 }
 
+/* The digest of a run's outputs; text [128]. */
+static void digest_of(const char *dtype, int devices, char *text) {
+    struct command command;
+    char line[200];
+    (void)snprintf(line, sizeof line,
+                   "run vit-test --input random:7 --microbatch 2 --threads 1 --in-process --json "
+                   "--dtype %s --devices %d",
+                   dtype, devices);
+    command_run(&command, line);
+    assert_int_equal(command.status, 0);
+    json_t *result = command_json(&command);
+    assert_string_equal(json_string_value(json_object_get(result, "dtype")), dtype);
+    (void)snprintf(text, 128, "%s", json_string_value(json_object_get(result, "output_digest")));
+    json_decref(result);
+    command_free(&command);
+}
+
+/* Every precision computes something of its own, the same on however many devices. */
+static void reduced_precision_keeps_its_bits_over_devices(void **state) {
+    (void)state;
+    static const char *const dtypes[] = {"f32", "bf16", "int8", "w8", "w4"};
+    char digests[5][128];
+    for (size_t i = 0; i < 5; i++) {
+        char split[128];
+        digest_of(dtypes[i], 1, digests[i]);
+        digest_of(dtypes[i], 3, split);
+        assert_string_equal(digests[i], split);
+        for (size_t j = 0; j < i; j++) {
+            assert_string_not_equal(digests[i], digests[j]);
+        }
+    }
+}
+
 static void the_environment_sets_options(void **state) {
     (void)state;
     assert_int_equal(setenv("SHOAL_DEVICES", "none", 1), 0);
@@ -170,6 +204,7 @@ int main(void) {
         cmocka_unit_test(infeasible_is_3_with_the_shortfall_of_each_device),
         cmocka_unit_test(plans_have_their_keys),
         cmocka_unit_test(the_engine_bench_has_its_keys),
+        cmocka_unit_test(reduced_precision_keeps_its_bits_over_devices),
         cmocka_unit_test(the_environment_sets_options),
     };
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);

@@ -38,9 +38,16 @@ static bool is_depthwise(const struct kernel_desc *desc) {
            desc->params[0].shape.dims[0] == desc->attrs.groups;
 }
 
+static const struct blas_function *narrow_function(const struct kernel_desc *desc) {
+    if (desc->op == OP_LINEAR) {
+        return &blas_linear_narrow;
+    }
+    return desc->attrs.precision == PRECISION_I8 ? &blas_conv2d_i8 : &blas_conv2d_narrow;
+}
+
 static const struct blas_function *function_for(const struct kernel_desc *desc) {
     if (desc->attrs.precision != PRECISION_F32) {
-        return NULL;
+        return narrow_function(desc);
     }
     switch ((int)desc->op) {
     case OP_CONV2D:
@@ -105,7 +112,8 @@ static shoal_status create(const struct kernel_desc *desc, struct kernel **out,
     kernel->vector = vector_get();
     kernel->threads = is_small(desc) ? 1 : desc->threads;
     function->prepare(kernel);
-    kernel->sizes.scratch_bytes = kernel->thread_scratch * (size_t)kernel->threads;
+    kernel->sizes.scratch_bytes =
+        kernel->thread_scratch * (size_t)kernel->threads + kernel->shared_scratch;
     *out = &kernel->kernel;
     return SHOAL_OK;
 }
@@ -124,8 +132,10 @@ static shoal_status pack(const struct kernel *kernel, const void *const params[]
 static shoal_status run(const struct kernel *kernel, const void *packed, const void *const inputs[],
                         void *const outputs[], void *scratch) {
     const struct blas_kernel *blas = self(kernel);
-    struct blas_call call = {blas, packed, inputs, outputs, scratch};
-    vector_parallel(blas->threads, blas->function->work, &call);
+    struct blas_call call = {blas, packed, inputs, outputs, scratch, 0};
+    do {
+        vector_parallel(blas->threads, blas->function->work, &call);
+    } while (++call.phase < blas->phases);
     return SHOAL_OK;
 }
 
@@ -136,7 +146,8 @@ static bool aliases(const struct kernel *kernel, int input) {
 /* Packing knows the params alone, the engine and its registers' width. */
 static bool packs_like(const struct kernel *kernel, const struct kernel *other) {
     const struct blas_kernel *a = self(kernel), *b = self(other);
-    return a->function == b->function && a->vector == b->vector &&
+    return a->function == b->function && a->vector == b->vector && a->narrow == b->narrow &&
+           a->desc.attrs.precision == b->desc.attrs.precision &&
            a->desc.attrs.groups == b->desc.attrs.groups && kernel_same_params(&a->desc, &b->desc);
 }
 

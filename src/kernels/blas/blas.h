@@ -28,6 +28,7 @@ struct blas_call {
     const void *const *inputs;
     void *const *outputs;
     char *scratch;
+    int phase; /* 0 first */
 };
 
 /* What an op adds to the common life of a kernel. prepare fills the kernel's plan and sizes; pack
@@ -46,15 +47,19 @@ struct blas_kernel {
     struct kernel_desc desc;
     const struct blas_function *function;
     const struct vector_ops *vector;
+    const struct narrow_ops *narrow; /* of reduced precision, or NULL */
     struct kernel_sizes sizes;
     size_t bias_offset;    /* bytes in packed; the bias, or what comes second */
     int threads;           /* desc.threads, or 1 for so little work that waking others costs more */
     size_t thread_scratch; /* bytes of each thread's part of scratch */
+    int phases;            /* how often work is called, all threads waiting in between; 0 means 1 */
+    size_t shared_scratch; /* bytes behind the threads' parts */
     int64_t rows, columns, depth; /* of the matrix product, if there is one */
     bool by_rows;                 /* threads split rows rather than columns */
 };
 
 extern const struct blas_function blas_linear_vector, blas_linear_cblas;
+extern const struct blas_function blas_linear_narrow, blas_conv2d_narrow, blas_conv2d_i8;
 extern const struct blas_function blas_conv2d, blas_depthwise, blas_tokens, blas_layer_norm;
 extern const struct blas_function blas_attention, blas_add, blas_activation, blas_select;
 extern const struct blas_function blas_embed, blas_mean_pool, blas_normalise;

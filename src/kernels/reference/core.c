@@ -21,11 +21,22 @@ static void (*const functions[])(const struct reference_call *) = {
     [OP_SGD] = reference_sgd,
 };
 
+static bool is_narrow(const struct kernel_desc *desc) {
+    return desc->attrs.precision != PRECISION_F32;
+}
+
 static void run(const struct reference_call *call) {
+    if (is_narrow(call->desc)) { /* op_infer: one of the two */
+        (call->desc->op == OP_LINEAR ? reference_linear_narrow : reference_conv2d_narrow)(call);
+        return;
+    }
     functions[call->desc->op](call);
 }
 
 static size_t scratch_bytes(const struct kernel_desc *desc) {
+    if (is_narrow(desc)) {
+        return reference_narrow_scratch(desc);
+    }
     switch ((int)desc->op) {
     case OP_ATTENTION:
         return (size_t)desc->inputs[0].shape.dims[1] * sizeof(float);

@@ -40,6 +40,11 @@ void reference_mean_pool(const struct reference_call *call);
 void reference_normalise(const struct reference_call *call);
 void reference_select(const struct reference_call *call);
 
+/* In reduced precision: what the two above hand over to (narrow.c). */
+void reference_linear_narrow(const struct reference_call *call);
+void reference_conv2d_narrow(const struct reference_call *call);
+size_t reference_narrow_scratch(const struct kernel_desc *desc);
+
 void reference_matmul(const struct reference_call *call);
 void reference_sum_rows(const struct reference_call *call);
 void reference_activation_grad(const struct reference_call *call);

@@ -1,0 +1,3 @@
+#define VECTOR_WIDTH 16
+#define NARROW_NAME narrow_avx512_bf16
+#include "kernels/vector/narrow_variant.h"
