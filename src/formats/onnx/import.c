@@ -108,8 +108,9 @@ static shoal_status runtime_input(struct importer *im, const char *name, uint32_
         return no_memory(im->error);
     }
     TRY(graph_add_input(im->graph, name, type, &value->id, im->error));
+    const graph_value_id *inputs = NULL;
     value->needs = UINT64_C(1) << (index < 63 ? index : 63);
-    *port = (struct import_port){value->id, element, type};
+    *port = (struct import_port){graph_inputs(im->graph, &inputs) - 1, element, type};
     *out = value;
     return SHOAL_OK;
 }
@@ -217,8 +218,8 @@ static shoal_status import_inputs(struct importer *im, const struct import_frame
         if (ports == NULL) {
             return no_memory(im->error);
         }
-        const shoal_status status = make_input(im, result->input_count, input, feed,
-                                               &inputs[result->input_count], ports, &value);
+        const shoal_status status =
+            make_input(im, (uint32_t)i, input, feed, &inputs[result->input_count], ports, &value);
         if (status == SHOAL_UNSUPPORTED && im->options->collect) {
             TRY(import_issue(im, im->error->text));
             value = value_new(im, IMPORT_UNKNOWN, 0, (struct tensor_type){0});
@@ -266,8 +267,14 @@ static shoal_status output_port(struct importer *im, const struct onnx_value *ou
     port->element = import_element_dtype(output->type, &declared) && declared == value->type.dtype
                         ? output->type
                         : value->element;
-    TRY(own_value(im, output->name, value, &port->value));
-    return graph_mark_output(im->graph, port->value, im->error);
+    graph_value_id id = GRAPH_NONE;
+    const graph_value_id *ids = NULL;
+    TRY(own_value(im, output->name, value, &id));
+    TRY(graph_mark_output(im->graph, id, im->error));
+    const uint32_t count = graph_outputs(im->graph, &ids);
+    for (port->index = 0; port->index < count && ids[port->index] != id; port->index++) {
+    }
+    return SHOAL_OK;
 }
 
 static shoal_status make_output(struct importer *im, const struct import_frame *frame,

@@ -54,10 +54,11 @@ struct import_options {
 #define IMPORT_MOST_NODES 200000 /* converted, every iteration of a loop counted */
 #define IMPORT_MOST_WORK 4e9     /* elements read, written and multiplied by folding */
 
-/* One tensor that goes in or comes out. */
+/* One tensor that goes in or comes out. Passes keep inputs and outputs and their order. */
 struct import_port {
-    graph_value_id value;    /* GRAPH_NONE for inputs whose feed is known */
-    int element;             /* enum onnx_dtype, as the model says */
+    uint32_t
+        index;   /* in graph_inputs or graph_outputs; GRAPH_NONE for inputs whose feed is known */
+    int element; /* enum onnx_dtype, as the model says */
     struct tensor_type type; /* of the graph's value */
 };
 
@@ -77,7 +78,8 @@ struct import_result {
     uint32_t issue_count;
     const struct import_dim *dims; /* what the symbolic dims of inputs were bound to */
     uint32_t dim_count;
-    uint64_t wanted; /* bit i: a refusal would not be if the value of input i were known */
+    uint64_t
+        wanted; /* bit i: a refusal would not be if the value of the model's input i were known */
     struct arena arena;
 };
 
@@ -90,6 +92,9 @@ NODISCARD shoal_status import_model(const struct onnx_model *model,
                                     struct shoal_error *error);
 void import_result_fini(struct import_result *result);
 
+/* What carries it in the graph; false: strings and complex numbers. */
+bool import_element_dtype(int element, enum dtype *out);
+
 /*
  * A tensor of data (feeds, expected outputs) as a port's value has it. to has the bytes of the
  * tensor's shape in the port's type. Errors: MISMATCH (another element type or shape), those of
@@ -98,5 +103,8 @@ void import_result_fini(struct import_result *result);
 NODISCARD shoal_status import_feed_port(const struct onnx_tensor *tensor,
                                         const struct import_port *port, void *to,
                                         struct shoal_error *error);
+
+/* count elements that the graph gave, f32 to the precision of a narrower element (f16, f8). */
+void import_round(int element, enum dtype dtype, void *values, size_t count);
 
 #endif

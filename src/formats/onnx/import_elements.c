@@ -121,3 +121,24 @@ shoal_status import_feed_port(const struct onnx_tensor *tensor, const struct imp
     }
     return tensor_widen(tensor, to, error);
 }
+
+static float round_to(enum dtype stored, float value) {
+    switch ((int)stored) {
+    case DTYPE_F16:
+        return convert_f16_to_f32(convert_f32_to_f16(value));
+    case DTYPE_BF16:
+        return convert_bf16_to_f32(convert_f32_to_bf16(value));
+    default:
+        return convert_f8_to_f32(stored, convert_f64_to_f8(stored, (double)value, true));
+    }
+}
+
+void import_round(int element, enum dtype dtype, void *values, size_t count) {
+    enum dtype stored = DTYPE_F32;
+    if (dtype != DTYPE_F32 || !import_element_stored(element, &stored) || stored == DTYPE_F32) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        ((float *)values)[i] = round_to(stored, ((float *)values)[i]);
+    }
+}

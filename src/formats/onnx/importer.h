@@ -42,7 +42,7 @@
 /* The IR's type for elements that ONNX gives this number (enum onnx_dtype), widened and as CAST
  * knows it (FLOAT16: f32, f16); false: none (strings, complex numbers). What ONNX calls an IR type,
  * ONNX_UNDEFINED for none. */
-bool import_element_dtype(int element, enum dtype *out);
+bool import_element_dtype(int element, enum dtype *out); /* as in import.h */
 bool import_element_stored(int element, enum dtype *out);
 int import_element_of(enum dtype dtype);
 
