@@ -32,8 +32,7 @@ static shoal_status check_ir(const Onnx__ModelProto *from, struct shoal_error *e
 static shoal_status check_opset(struct onnx_model *model, struct shoal_error *error) {
     model->opset = onnx_model_opset(model, "");
     if (model->opset < 0) {
-        return error_set(error, SHOAL_CORRUPT, "opset %lld is no version",
-                         (long long)model->opset);
+        return error_set(error, SHOAL_CORRUPT, "opset %lld is no version", (long long)model->opset);
     }
     if (model->opset > ONNX_OPSET_NEWEST) {
         return error_set(error, SHOAL_UNSUPPORTED,

@@ -111,9 +111,9 @@ static double real_start(int mode) {
     case REDUCE_PROD:
         return 1;
     case REDUCE_MAX:
-        return -INFINITY;
+        return -(double)INFINITY;
     case REDUCE_MIN:
-        return INFINITY;
+        return (double)INFINITY;
     default:
         return 0;
     }
@@ -148,7 +148,7 @@ static void reduce_one(struct reduction *r, int64_t from, int64_t to) {
     r->seen = 0;
     r->real = real_start(r->mode);
     r->whole = int_start(r->mode, x->dtype);
-    r->greatest = -INFINITY;
+    r->greatest = -(double)INFINITY;
     r->searching = r->mode == REDUCE_LOG_SUM_EXP;
     if (r->searching) {
         walk_rows(&r->inner, reduce_row, r);
@@ -267,7 +267,7 @@ void reference_arg_reduce(const struct reference_call *call) {
 static void softmax_lane(const struct reference_call *call, int64_t from, struct lanes lanes) {
     const enum dtype dtype = call->desc->inputs[0].dtype;
     const int mode = call->desc->attrs.mode;
-    double value = 0, greatest = -INFINITY, sum = 0;
+    double value = 0, greatest = -(double)INFINITY, sum = 0;
     int64_t place = 0;
     for (int64_t i = 0; i < lanes.n; i++) {
         wide_load_real(dtype, call->inputs[0], from + i * lanes.inner, 1, 1, &value);
