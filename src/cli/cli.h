@@ -16,6 +16,7 @@ int cli_plan(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_cache(int argc, char **argv);
+int cli_check(int argc, char **argv);
 
 /* 0 done; 1 failed; 2 wrong usage; 3 infeasible; 4 a device or the cluster was lost; 130
  * interrupted. */

@@ -20,6 +20,7 @@ static const struct {
     {"profile", cli_profile, "measure a model's segments on devices, and the links between them"},
     {"bench", cli_bench,
      "bench engine MODEL: one process, no network, fraction of the processor's peak"},
+    {"check", cli_check, "can an ONNX model run, and does it compute what its data sets say"},
     {"key", cli_key, "make and show this machine's key, and the lines that others need"},
     {"cache", cli_cache, "what this machine keeps of models: list, remove, verify"},
     {"nodes", cli_nodes, "show the devices of a cluster: there or not, memory, cache, jobs"},

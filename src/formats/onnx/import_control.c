@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define MOST_ITERATIONS 4096
-
 static shoal_status deeper(struct import_node *n, struct import_frame *frame, const char *suffix) {
     if (n->frame->depth + 1 >= IMPORT_MOST_DEPTH) {
         return import_refuse(n, "more than %d functions and subgraphs in each other",

@@ -347,6 +347,52 @@ shoal_status import_reshape(struct import_node *n, struct import_value *x, const
     return import_emit(n, OP_RESHAPE, &attrs, &x, 1, out);
 }
 
+static shoal_status join_level(struct import_node *n, struct import_value *const *values,
+                               size_t count, const struct op_attrs *attrs,
+                               struct import_value **to) {
+    for (size_t at = 0; at < count; at += OP_MAX_INPUTS) {
+        const int width = (int)(count - at < OP_MAX_INPUTS ? count - at : OP_MAX_INPUTS);
+        if (width == 1) {
+            to[at / OP_MAX_INPUTS] = values[at];
+        } else {
+            TRY(import_emit(n, OP_CONCAT, attrs, values + at, width, &to[at / OP_MAX_INPUTS]));
+        }
+    }
+    return SHOAL_OK;
+}
+
+shoal_status import_join(struct import_node *n, struct import_value *const *values, size_t count,
+                         int axis, struct import_value **out) {
+    const struct op_attrs attrs = {.axis = axis};
+    if (count == 0) {
+        return import_refuse(n, "nothing to concatenate");
+    }
+    while (count > 1) {
+        const size_t wider = (count + OP_MAX_INPUTS - 1) / OP_MAX_INPUTS;
+        struct import_value **level = import_alloc(n, wider * sizeof *level);
+        if (level == NULL) {
+            return import_no_memory(n);
+        }
+        TRY(join_level(n, values, count, &attrs, level));
+        values = level;
+        count = wider;
+    }
+    *out = values[0];
+    return SHOAL_OK;
+}
+
+shoal_status import_part(struct import_node *n, struct import_value *x, int axis, int64_t start,
+                         int64_t length, struct import_value **out) {
+    struct op_attrs attrs = {0};
+    for (int i = 0; i < x->type.shape.rank; i++) {
+        attrs.ints[SLICE_STEP + i] = 1;
+        attrs.ints[SLICE_LENGTH + i] = x->type.shape.dims[i];
+    }
+    attrs.ints[axis] = start;
+    attrs.ints[SLICE_LENGTH + axis] = length;
+    return import_emit(n, OP_SLICE, &attrs, &x, 1, out);
+}
+
 shoal_status import_channels_last(struct import_node *n, struct import_value *x,
                                   struct import_value **out) {
     const int rank = x->type.shape.rank;

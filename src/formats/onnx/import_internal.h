@@ -119,6 +119,8 @@ NODISCARD shoal_status import_issue(struct importer *im, const char *text);
 /* import.c: a declared dim, its symbol bound as the options say; −1: not bound. */
 int64_t import_dim_known(const struct importer *im, const struct onnx_value *value, int axis);
 
+/* import_loop.c */
+extern const struct import_converter import_loop_converters[];
 /* import_control.c: subgraphs and functions. */
 NODISCARD shoal_status import_function(struct import_node *n, const struct onnx_function *function);
 /* One run of a subgraph that sees the names around it; results has room for its outputs. */
@@ -130,6 +132,14 @@ extern const struct import_converter import_control_converters[];
 extern const struct import_converter import_structure_converters[];
 extern const struct import_converter import_sequence_converters[];
 extern const struct import_converter import_data_converters[];
+
+/* import_sequence.c: a list with room for count items, all NULL; NULL: no memory. */
+struct import_value *import_list(struct import_node *n, size_t count);
+/* x as a slice of a new axis of 1; the inverse. */
+NODISCARD shoal_status import_add_axis(struct import_node *n, struct import_value *x, int axis,
+                                       struct import_value **out);
+NODISCARD shoal_status import_drop_axis(struct import_node *n, struct import_value *x, int axis,
+                                        struct import_value **out);
 
 /* import_attributes.c: NULL: the node has none of that name. The references of functions are
  * followed. */

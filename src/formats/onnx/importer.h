@@ -206,6 +206,11 @@ NODISCARD shoal_status import_transpose(struct import_node *n, struct import_val
                                         const int64_t *order, struct import_value **out);
 NODISCARD shoal_status import_reshape(struct import_node *n, struct import_value *x,
                                       const struct shape *to, struct import_value **out);
+/* Any number of values along an axis, as a tree of CONCATs. `length` elements from `start` on. */
+NODISCARD shoal_status import_join(struct import_node *n, struct import_value *const *values,
+                                   size_t count, int axis, struct import_value **out);
+NODISCARD shoal_status import_part(struct import_node *n, struct import_value *x, int axis,
+                                   int64_t start, int64_t length, struct import_value **out);
 /* [N,C,spatial...] → [N,spatial...,C] and back, of any rank from 2. */
 NODISCARD shoal_status import_channels_last(struct import_node *n, struct import_value *x,
                                             struct import_value **out);
