@@ -14,6 +14,13 @@ static bool shrinks(const struct kernel_desc *desc, int axis) {
            desc->attrs.mode != RESIZE_NEAREST;
 }
 
+/* The scale, exactly where it is the ratio of the two sizes, which f32 may only be near. */
+static double exact_scale(const struct kernel_desc *desc, int axis) {
+    const double ratio =
+        (double)desc->outputs[0].shape.dims[axis] / (double)desc->inputs[0].shape.dims[axis];
+    return (float)ratio == desc->attrs.floats[axis] ? ratio : (double)desc->attrs.floats[axis];
+}
+
 /* How far taps reach to each side, in elements. */
 static int64_t reach(const struct kernel_desc *desc, int axis) {
     const double half = desc->attrs.mode == RESIZE_CUBIC ? 2 : 1;
@@ -30,9 +37,11 @@ int64_t resize_most_taps(const struct kernel_desc *desc, int axis) {
 
 /* Where the centre of output `out` lies on the input's axis. */
 static double coordinate(const struct kernel_desc *desc, int axis, int64_t out) {
-    const double scale = (double)desc->attrs.floats[axis], x = (double)out;
+    const double scale = exact_scale(desc, axis), x = (double)out;
     const double in_size = (double)desc->inputs[0].shape.dims[axis];
-    const double size = scale * in_size; /* of the output, before it was rounded down */
+    const double out_size = (double)desc->outputs[0].shape.dims[axis];
+    /* of the output, before it was rounded down */
+    const double size = scale == out_size / in_size ? out_size : scale * in_size;
     const double begin = (double)desc->attrs.floats[RESIZE_ROI_BEGIN + axis];
     const double end = (double)desc->attrs.floats[RESIZE_ROI_END + axis];
     switch (desc->attrs.ints[RESIZE_COORDINATES_AT]) {
@@ -48,7 +57,7 @@ static double coordinate(const struct kernel_desc *desc, int axis, int64_t out) 
     case RESIZE_TF_HALF_PIXEL:
         return (x + 0.5) / scale;
     case RESIZE_HALF_PIXEL_SYMMETRIC: {
-        const double adjustment = (double)desc->outputs[0].shape.dims[axis] / size;
+        const double adjustment = out_size / size;
         return in_size / 2 * (1 - adjustment) + (x + 0.5) / scale - 0.5;
     }
     default:

@@ -105,7 +105,11 @@ struct import_converter {
 /* Each family's table ends with an op_type of NULL. */
 extern const struct import_converter import_elementwise_converters[];
 extern const struct import_converter import_layout_converters[];
-extern const struct import_converter import_network_converters[];
+extern const struct import_converter import_network_converters[]; /* products, normalisations */
+extern const struct import_converter import_window_converters[];  /* convolutions, pools */
+extern const struct import_converter import_recurrent_converters[], import_einsum_converters[];
+extern const struct import_converter import_sample_converters[], import_signal_converters[];
+extern const struct import_converter import_boxes_converters[];
 extern const struct import_converter import_quant_converters[];
 
 /* ---- refusals ---- */
