@@ -473,6 +473,8 @@ static void unary_functions_of_integers_and_tests(void **state) {
         {UNARY_CLIP, DTYPE_I64, DTYPE_I64, -3, 4, 9, 4},
         {UNARY_CLIP, DTYPE_U8, DTYPE_U8, 3, 40, 0, 3},
         {UNARY_CLIP, DTYPE_U64, DTYPE_U64, 3, 40, 1.2e19, 40},
+        {UNARY_CLIP, DTYPE_U64, DTYPE_U64, -INFINITY, INFINITY, 7, 7},
+        {UNARY_CLIP, DTYPE_I32, DTYPE_I32, -INFINITY, INFINITY, -7, -7},
         {UNARY_NOT, DTYPE_BOOL, DTYPE_BOOL, 0, 0, 0, 1},
         {UNARY_NOT, DTYPE_BOOL, DTYPE_BOOL, 0, 0, 1, 0},
         {UNARY_BITWISE_NOT, DTYPE_U8, DTYPE_U8, 0, 0, 5, 250},

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "tensor/convert.h"
 
+#include <math.h>
 #include <string.h>
 
 /* What is narrow, and what carries it in the IR. */
@@ -129,7 +130,7 @@ static float round_to(enum dtype stored, float value) {
     case DTYPE_BF16:
         return convert_bf16_to_f32(convert_f32_to_bf16(value));
     default:
-        return convert_f8_to_f32(stored, convert_f64_to_f8(stored, (double)value, true));
+        return convert_f8_to_f32(stored, convert_f64_to_f8(stored, (double)value, isfinite(value)));
     }
 }
 

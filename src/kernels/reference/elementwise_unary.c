@@ -150,6 +150,13 @@ static int64_t int_function(int mode, int64_t x, int64_t p, int64_t q, bool is_u
     }
 }
 
+static int64_t bound_of(enum wide_class class, double bound) {
+    if (class == WIDE_U64) {
+        return bound > 0 ? (int64_t)wide_truncate_unsigned(bound) : 0;
+    }
+    return wide_truncate(bound);
+}
+
 static void unary_row(void *context, const int64_t offsets[WALK_OPERANDS],
                       const int64_t steps[WALK_OPERANDS], int64_t n) {
     const struct reference_call *call = context;
@@ -157,8 +164,7 @@ static void unary_row(void *context, const int64_t offsets[WALK_OPERANDS],
     const enum dtype from = desc->inputs[0].dtype, to = desc->outputs[0].dtype;
     const enum wide_class class = wide_class(from);
     const double p = (double)desc->attrs.floats[0], q = (double)desc->attrs.floats[1];
-    const int64_t low = class == WIDE_U64 ? (int64_t)wide_truncate_unsigned(p) : wide_truncate(p);
-    const int64_t high = class == WIDE_U64 ? (int64_t)wide_truncate_unsigned(q) : wide_truncate(q);
+    const int64_t low = bound_of(class, p), high = bound_of(class, q);
     union {
         double reals[WIDE_CHUNK];
         int64_t ints[WIDE_CHUNK];
