@@ -144,15 +144,12 @@ static shoal_status open_input(void *context, struct shoal_error *error) {
     return SHOAL_OK;
 }
 
-static int64_t output_width(const struct model_config *model) {
-    return model->labels > 0 ? model->labels : model->hidden;
-}
-
 static shoal_status open_results(const struct run_arguments *arguments, const struct input *input,
                                  struct results **out, struct shoal_error *error) {
     const struct model_config *model = model_ref_config(arguments->session.model);
     const bool lines =
         !arguments->session.json && arguments->output == NULL && !input_is_random(input);
+    struct model_output outputs[MODEL_MAX_OUTPUTS];
     const struct results_options options = {.output_path = arguments->output,
                                             .items = input_count(input),
                                             .text = lines ? stdout : NULL,
@@ -161,7 +158,9 @@ static shoal_status open_results(const struct run_arguments *arguments, const st
                                             .label_context = arguments->session.model,
                                             .top = (uint32_t)arguments->top,
                                             .logits = arguments->logits,
-                                            .width = (uint32_t)output_width(model)};
+                                            .named = model->family == MODEL_GRAPH,
+                                            .outputs = outputs,
+                                            .output_count = model_outputs(model, outputs)};
     return results_create(&options, out, error);
 }
 
@@ -211,8 +210,6 @@ static shoal_status run_placed(struct run_arguments *arguments,
                                         .batch = session->microbatch,
                                         .input = input,
                                         .results = results,
-                                        .results_width =
-                                            output_width(model_ref_config(session->model)),
                                         .stall_ns = (uint64_t)(arguments->deadline_s * 1e9),
                                         .on_progress = on_progress,
                                         .on_skip = on_skip,

@@ -103,18 +103,19 @@ static shoal_status take_shape(struct scanner *scan, struct shape *out, struct s
     return SHOAL_OK;
 }
 
+static const struct {
+    const char *text;
+    enum dtype dtype;
+} descriptions[] = {
+    {"<f4", DTYPE_F32}, {"<f8", DTYPE_F64}, {"<f2", DTYPE_F16}, {"|i1", DTYPE_I8},
+    {"|u1", DTYPE_U8},  {"<i2", DTYPE_I16}, {"<u2", DTYPE_U16}, {"<i4", DTYPE_I32},
+    {"<u4", DTYPE_U32}, {"<i8", DTYPE_I64}, {"<u8", DTYPE_U64}, {"|b1", DTYPE_BOOL},
+};
+
 static shoal_status parse_descr(const char *descr, enum dtype *out, struct shoal_error *error) {
-    static const struct {
-        const char *text;
-        enum dtype dtype;
-    } types[] = {
-        {"<f4", DTYPE_F32}, {"<f8", DTYPE_F64}, {"<f2", DTYPE_F16}, {"|i1", DTYPE_I8},
-        {"|u1", DTYPE_U8},  {"<i2", DTYPE_I16}, {"<u2", DTYPE_U16}, {"<i4", DTYPE_I32},
-        {"<u4", DTYPE_U32}, {"<i8", DTYPE_I64}, {"<u8", DTYPE_U64}, {"|b1", DTYPE_BOOL},
-    };
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        if (strcmp(descr, types[i].text) == 0) {
-            *out = types[i].dtype;
+    for (size_t i = 0; i < sizeof descriptions / sizeof descriptions[0]; i++) {
+        if (strcmp(descr, descriptions[i].text) == 0) {
+            *out = descriptions[i].dtype;
             return SHOAL_OK;
         }
     }
@@ -260,20 +261,31 @@ void npy_close(struct npy *npy) {
     }
 }
 
-shoal_status npy_header_f32(const struct shape *shape, unsigned char header[NPY_HEADER_BYTES],
-                            size_t *size, struct shoal_error *error) {
+shoal_status npy_header(enum dtype dtype, const struct shape *shape,
+                        unsigned char header[NPY_HEADER_BYTES], size_t *size,
+                        struct shoal_error *error) {
+    const char *descr = NULL;
     char dims[SHAPE_MAX_RANK * 24] = "", text[(size_t)SHAPE_MAX_RANK * 24 + 80];
     size_t used = 0, bytes;
     for (int i = 0; i < shape->rank; i++) {
         used += (size_t)snprintf(dims + used, sizeof dims - used, i == 0 ? "%lld" : ", %lld",
                                  (long long)shape->dims[i]);
     }
+    for (size_t i = 0; i < sizeof descriptions / sizeof descriptions[0]; i++) {
+        if (descriptions[i].dtype == dtype) {
+            descr = descriptions[i].text;
+        }
+    }
+    if (descr == NULL) {
+        return error_set(error, SHOAL_UNSUPPORTED, "NumPy has no element type %s",
+                         dtype_name(dtype));
+    }
     const size_t written = (size_t)snprintf(
-        text, sizeof text, "{'descr': '<f4', 'fortran_order': False, 'shape': (%s%s), }", dims,
-        shape->rank == 1 ? "," : "");
+        text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (%s%s), }", descr,
+        dims, shape->rank == 1 ? "," : "");
     /* Spaces and one line end pad the header so that the data is aligned. */
     const size_t total = round_up_size(MAGIC_BYTES + 4 + written + 1, HEADER_ALIGNMENT);
-    if (!shape_bytes(shape, DTYPE_F32, &bytes)) {
+    if (!shape_bytes(shape, dtype, &bytes)) {
         return error_set(error, SHOAL_INVALID, "the shape overflows");
     }
     const size_t length = total - MAGIC_BYTES - 4;
@@ -295,7 +307,7 @@ shoal_status npy_write_f32(const char *path, const struct shape *shape, const fl
                            struct shoal_error *error) {
     unsigned char header[NPY_HEADER_BYTES];
     size_t size = 0, data_bytes = 0, total = 0;
-    const shoal_status sound = npy_header_f32(shape, header, &size, error);
+    const shoal_status sound = npy_header(DTYPE_F32, shape, header, &size, error);
     if (sound != SHOAL_OK) {
         return error_wrap(error, sound, "%s", path);
     }

@@ -27,11 +27,12 @@ void npy_release(const struct npy *npy, size_t offset,
                  size_t bytes);  /* drops pages of the array's range */
 void npy_close(struct npy *npy); /* NULL allowed */
 
-/* What stands before the elements of an f32 array. Errors: INVALID (the shape overflows). */
+/* What stands before the elements of an array. Errors: INVALID (the shape overflows), UNSUPPORTED
+ * (an element type that NumPy has not). */
 #define NPY_HEADER_BYTES 320
-NODISCARD shoal_status npy_header_f32(const struct shape *shape,
-                                      unsigned char header[NPY_HEADER_BYTES], size_t *size,
-                                      struct shoal_error *error);
+NODISCARD shoal_status npy_header(enum dtype dtype, const struct shape *shape,
+                                  unsigned char header[NPY_HEADER_BYTES], size_t *size,
+                                  struct shoal_error *error);
 
 /* data: f32 of that shape. Errors: as file_write_atomic, INVALID (shape), NO_MEMORY. */
 NODISCARD shoal_status npy_write_f32(const char *path, const struct shape *shape, const float *data,

@@ -8,7 +8,7 @@
 
 #define NO_ITEM UINT64_MAX
 
-enum { IDS, TYPES, MASK }; /* a text model's inputs */
+enum { IDS, TYPES }; /* what input_read gives of a text */
 
 /* One microbatch. */
 struct slot {
@@ -23,7 +23,10 @@ struct feeder {
     struct model_config model;
     int64_t lengths[MODEL_MAX_LENGTHS];
     uint32_t length_count, input_count;
-    size_t item_bytes; /* of one input of one item of the longest length */
+    bool is_text;
+    struct model_input inputs[MODEL_MAX_INPUTS];
+    enum input_role roles[MODEL_MAX_INPUTS]; /* of a text */
+    size_t item_bytes[MODEL_MAX_INPUTS];     /* of one item of the longest length */
     pthread_t thread;
     bool thread_runs;
     /* The feeder thread's own. */
@@ -54,30 +57,65 @@ static bool is_stopped(struct feeder *feeder) {
 
 /* ---- filling ---- */
 
+/* One number of a text's input. */
+static void put_number(enum dtype dtype, void *values, size_t at, int32_t value) {
+    switch ((int)dtype) {
+    case DTYPE_I64:
+        ((int64_t *)values)[at] = value;
+        break;
+    case DTYPE_F32:
+        ((float *)values)[at] = (float)value;
+        break;
+    case DTYPE_BOOL:
+        ((bool *)values)[at] = value != 0;
+        break;
+    default:
+        ((int32_t *)values)[at] = value;
+        break;
+    }
+}
+
 /* An item of text at its place: ids, types and mask up to the slot's length. */
 static void place_tokens(const struct feeder *feeder, struct slot *slot, uint32_t place,
                          int64_t tokens) {
     const size_t length = (size_t)slot->length, start = place * length, count = (size_t)tokens;
-    int32_t *ids = (int32_t *)slot->values[IDS] + start;
-    int32_t *types = (int32_t *)slot->values[TYPES] + start;
-    float *mask = (float *)slot->values[MASK] + start;
-    memcpy(ids, feeder->tokens[IDS], count * sizeof *ids);
-    memcpy(types, feeder->tokens[TYPES], count * sizeof *types);
-    for (size_t i = 0; i < length; i++) {
-        mask[i] = i < count ? 0.0F : MODEL_MASK_DROP;
-        if (i >= count) {
-            ids[i] = input_pad(feeder->options.input);
-            types[i] = 0;
+    const int32_t padding = input_pad(feeder->options.input);
+    for (uint32_t v = 0; v < feeder->input_count; v++) {
+        const enum dtype dtype = feeder->inputs[v].type.dtype;
+        for (size_t i = 0; i < length; i++) {
+            const bool real = i < count;
+            int32_t value = 0;
+            switch (feeder->roles[v]) {
+            case INPUT_IDS:
+                value = real ? feeder->tokens[IDS][i] : padding;
+                break;
+            case INPUT_TYPES:
+                value = real ? feeder->tokens[TYPES][i] : 0;
+                break;
+            case INPUT_POSITIONS:
+                value = (int32_t)i;
+                break;
+            case INPUT_MASK:
+                value = real;
+                break;
+            }
+            if (feeder->roles[v] == INPUT_MASK && feeder->model.family != MODEL_GRAPH) {
+                ((float *)slot->values[v])[start + i] = real ? 0.0F : MODEL_MASK_DROP;
+            } else {
+                put_number(dtype, slot->values[v], start + i, value);
+            }
         }
     }
 }
 
 /* The places without items: zeros, or one [PAD] that attends to itself. */
 static void pad(const struct feeder *feeder, struct slot *slot) {
-    if (slot->length == 0) {
+    if (!feeder->is_text) {
         const size_t missing = (size_t)feeder->options.batch - slot->items;
-        memset((char *)slot->values[0] + slot->items * feeder->item_bytes, 0,
-               missing * feeder->item_bytes);
+        for (uint32_t v = 0; v < feeder->input_count; v++) {
+            memset((char *)slot->values[v] + slot->items * feeder->item_bytes[v], 0,
+                   missing * feeder->item_bytes[v]);
+        }
         return;
     }
     feeder->tokens[IDS][0] = input_pad(feeder->options.input);
@@ -145,9 +183,11 @@ static shoal_status take(struct feeder *feeder, uint64_t item, uint32_t *length,
     void *values[MODEL_MAX_INPUTS] = {feeder->tokens[IDS], feeder->tokens[TYPES]};
     int64_t tokens;
     *length = 0;
-    if (feeder->input_count == 1) {
+    if (!feeder->is_text) {
         struct slot *slot = open_slot(feeder, 0);
-        values[0] = (char *)slot->values[0] + slot->items * feeder->item_bytes;
+        for (uint32_t v = 0; v < feeder->input_count; v++) {
+            values[v] = (char *)slot->values[v] + slot->items * feeder->item_bytes[v];
+        }
         return input_read(input, item, values, &tokens, error);
     }
     TRY(input_read(input, item, values, &tokens, error));
@@ -216,14 +256,14 @@ static shoal_status make_slots(struct feeder *feeder, struct shoal_error *error)
     bool all = true;
     feeder->ring = mem_calloc(feeder->options.slot_count, sizeof(struct slot *));
     feeder->free = mem_calloc(slots_of(feeder), sizeof(struct slot *));
-    for (int i = 0; i < 2 && feeder->input_count > 1; i++) {
+    for (int i = 0; i < 2 && feeder->is_text; i++) {
         feeder->tokens[i] = mem_alloc(tokens);
         all = all && feeder->tokens[i] != NULL;
     }
     for (uint32_t i = 0; i < slots_of(feeder); i++) {
         struct slot *slot = &feeder->slots[i];
         for (uint32_t v = 0; v < feeder->input_count; v++) {
-            slot->values[v] = mem_alloc_aligned(batch * feeder->item_bytes);
+            slot->values[v] = mem_alloc_aligned(batch * feeder->item_bytes[v]);
             all = all && slot->values[v] != NULL;
         }
         slot->list = mem_calloc(batch, sizeof *slot->list);
@@ -247,7 +287,6 @@ shoal_status feeder_create(const struct feeder_options *options, struct feeder *
                            struct shoal_error *error) {
     ASSERT(options->window >= (uint64_t)options->batch);
     int64_t lengths[MODEL_MAX_LENGTHS];
-    struct model_input inputs[MODEL_MAX_INPUTS];
     const uint32_t length_count = model_lengths(options->model, lengths);
     struct feeder *feeder = mem_calloc(1, sizeof *feeder + (options->slot_count + length_count) *
                                                                sizeof feeder->slots[0]);
@@ -258,10 +297,12 @@ shoal_status feeder_create(const struct feeder_options *options, struct feeder *
     feeder->model = *options->model;
     feeder->length_count = length_count;
     memcpy(feeder->lengths, lengths, sizeof lengths);
-    feeder->input_count = model_inputs(options->model, inputs);
-    /* All inputs of a model are of 4-byte elements, and a text's are of one shape. */
-    const struct tensor_type one = graph_resolve(inputs[0].type, 1);
-    (void)shape_bytes(&one.shape, one.dtype, &feeder->item_bytes);
+    feeder->is_text = input_roles(options->model, feeder->roles);
+    feeder->input_count = model_inputs(options->model, feeder->inputs);
+    for (uint32_t i = 0; i < feeder->input_count; i++) {
+        const struct tensor_type one = graph_resolve(feeder->inputs[i].type, 1);
+        (void)shape_bytes(&one.shape, one.dtype, &feeder->item_bytes[i]);
+    }
     (void)pthread_mutex_init(&feeder->mutex, NULL);
     (void)pthread_cond_init(&feeder->changed, NULL);
     const shoal_status status = make_slots(feeder, error);

@@ -26,13 +26,78 @@ static shoal_status add_source(struct input *input, struct source source,
     return SHOAL_OK;
 }
 
-static bool has_suffix(const char *path, const char *suffix) {
+bool input_has_suffix(const char *path, const char *suffix) {
     const size_t length = strlen(path), end = strlen(suffix);
     return length > end && strcasecmp(path + length - end, suffix) == 0;
 }
 
+/* ---- what a model takes ---- */
+
+bool input_role_of(const char *name, enum input_role *out) {
+    static const char *const names[] = {[INPUT_IDS] = "input_ids",
+                                        [INPUT_TYPES] = "token_type_ids",
+                                        [INPUT_MASK] = "attention_mask",
+                                        [INPUT_POSITIONS] = "position_ids"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = (enum input_role)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool input_roles(const struct model_config *model, enum input_role out[MODEL_MAX_INPUTS]) {
+    struct model_input inputs[MODEL_MAX_INPUTS];
+    if (model->length == 0) {
+        return false;
+    }
+    const uint32_t count = model_inputs(model, inputs);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!input_role_of(inputs[i].name, &out[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool input_picture(const struct model_config *model, struct input_picture *out) {
+    struct model_input inputs[MODEL_MAX_INPUTS];
+    if (model->image_size > 0) {
+        *out = (struct input_picture){
+            .height = model->image_size, .width = model->image_size, .channels = model->channels};
+        return true;
+    }
+    const bool one = model->length == 0 && model_inputs(model, inputs) == 1;
+    const struct shape *shape = &inputs[0].type.shape;
+    if (!one || inputs[0].type.dtype != DTYPE_F32 || shape->rank != 4 ||
+        shape->dims[0] != GRAPH_BATCH) {
+        return false;
+    }
+    const int64_t first = shape->dims[1], last = shape->dims[3];
+    const bool channels_first = first == 1 || first == 3;
+    if (!channels_first && last != 1 && last != 3) {
+        return false;
+    }
+    *out = channels_first ? (struct input_picture){shape->dims[2], last, first, true}
+                          : (struct input_picture){first, shape->dims[2], last, false};
+    return out->height <= IMAGE_PIXEL_LIMIT && out->width <= IMAGE_PIXEL_LIMIT / out->height;
+}
+
+/* ---- files ---- */
+
+/* Arrays that are no pictures and no tokens. */
+static bool takes_arrays(const struct input *input) {
+    return input->model.family == MODEL_GRAPH && !input->is_text;
+}
+
 static shoal_status open_array(const struct input *input, struct source *source,
                                struct shoal_error *error) {
+    if (takes_arrays(input) && (!input->has_picture || !input_has_suffix(source->path, ".npy"))) {
+        source->kind = SOURCE_ARRAYS;
+        const char *path = source->path;
+        return arrays_open(input, &path, 1, source, error);
+    }
     TRY(npy_open(source->path, &source->npy, error));
     const struct tensor array = npy_tensor(source->npy);
     TRY(input_is_text(input) ? tokens_check_array(source->path, &array, error)
@@ -44,7 +109,7 @@ static shoal_status open_array(const struct input *input, struct source *source,
 static shoal_status open_text(const struct input *input, struct source *source,
                               struct shoal_error *error) {
     const struct input_options *options = &input->options;
-    if (has_suffix(source->path, ".csv")) {
+    if (input_has_suffix(source->path, ".csv")) {
         return error_set(error, SHOAL_UNSUPPORTED,
                          "%s: tables are read with tabs between columns (.tsv)", source->path);
     }
@@ -57,7 +122,7 @@ static shoal_status open_text(const struct input *input, struct source *source,
     if (options->pair != NULL && input->model.types < 2) {
         return error_set(error, SHOAL_USAGE, "--pair: the model knows one text an item");
     }
-    const struct text_options text = {.table = has_suffix(source->path, ".tsv"),
+    const struct text_options text = {.table = input_has_suffix(source->path, ".tsv"),
                                       .column = options->column,
                                       .pair = options->pair};
     TRY(text_source_open(source->path, &text, &source->text, error));
@@ -68,6 +133,7 @@ static shoal_status open_text(const struct input *input, struct source *source,
 static void close_source(struct source *source) {
     npy_close(source->npy);
     text_source_close(source->text);
+    arrays_close(source);
     mem_free(source->path);
 }
 
@@ -77,12 +143,15 @@ static shoal_status add_file(struct input *input, const char *path, struct shoal
         return error_set(error, SHOAL_NO_MEMORY, "%s: no memory", path);
     }
     shoal_status status = SHOAL_OK;
-    if (has_suffix(path, ".npy")) {
+    if (input_has_suffix(path, ".npy") || (takes_arrays(input) && input_has_suffix(path, ".pb"))) {
         source.kind = SOURCE_NPY;
         status = open_array(input, &source, error);
     } else if (input_is_text(input)) {
         source.kind = SOURCE_TEXT;
         status = open_text(input, &source, error);
+    } else if (!input->has_picture) {
+        status = error_set(error, SHOAL_USAGE,
+                           "%s: the model takes arrays (.npy, .pb), no pictures", path);
     }
     if (status == SHOAL_OK) {
         status = add_source(input, source, error);
@@ -95,12 +164,13 @@ static shoal_status add_file(struct input *input, const char *path, struct shoal
 
 /* Whether a file of a folder is an item, by its name. */
 static bool is_item_name(const struct input *input, const char *path) {
-    if (has_suffix(path, ".npy")) {
+    if (input_has_suffix(path, ".npy")) {
         return true;
     }
     return input_is_text(input)
-               ? has_suffix(path, ".txt") || has_suffix(path, ".tsv")
-               : has_suffix(path, ".jpg") || has_suffix(path, ".jpeg") || has_suffix(path, ".png");
+               ? input_has_suffix(path, ".txt") || input_has_suffix(path, ".tsv")
+               : input_has_suffix(path, ".jpg") || input_has_suffix(path, ".jpeg") ||
+                     input_has_suffix(path, ".png");
 }
 
 static shoal_status add_folder(struct input *input, const char *path, struct shoal_error *error) {
@@ -134,6 +204,49 @@ static shoal_status add_random(struct input *input, const char *text, struct sho
                       error);
 }
 
+/* All arguments NAME=FILE together are one source. */
+static shoal_status add_named(struct input *input, struct shoal_error *error) {
+    const struct input_options *options = &input->options;
+    const char *named[MODEL_MAX_INPUTS];
+    size_t count = 0;
+    uint32_t index;
+    for (size_t i = 0; i < options->path_count; i++) {
+        if (arrays_named(input, options->paths[i], &index) && count < MODEL_MAX_INPUTS) {
+            named[count++] = options->paths[i];
+        }
+    }
+    if (count == 0) {
+        return SHOAL_OK;
+    }
+    struct source source = {.kind = SOURCE_ARRAYS, .path = mem_strdup(named[0])};
+    shoal_status status = source.path == NULL
+                              ? error_set(error, SHOAL_NO_MEMORY, "no memory for the input")
+                              : arrays_open(input, named, count, &source, error);
+    if (status == SHOAL_OK) {
+        status = add_source(input, source, error);
+    }
+    if (status != SHOAL_OK) {
+        close_source(&source);
+    }
+    return status;
+}
+
+static shoal_status add_path(struct input *input, const char *path, struct shoal_error *error) {
+    uint32_t index;
+    if (strncmp(path, "random:", strlen("random:")) == 0) {
+        return add_random(input, path, error);
+    }
+    if (takes_arrays(input) && arrays_named(input, path, &index)) {
+        return SHOAL_OK; /* add_named's */
+    }
+    if (file_is_directory(path)) {
+        return add_folder(input, path, error);
+    }
+    return file_exists(path) ? add_file(input, path, error)
+                             : error_set(error, SHOAL_NOT_FOUND,
+                                         "--input %s: there is no such file or folder", path);
+}
+
 shoal_status input_open(const struct input_options *options, struct input **out,
                         struct shoal_error *error) {
     struct input *input = mem_calloc(1, sizeof *input);
@@ -143,19 +256,13 @@ shoal_status input_open(const struct input_options *options, struct input **out,
     input->options = *options;
     input->model = *options->model;
     input->stream = random_stream(options->seed, "input");
-    shoal_status status = SHOAL_OK;
+    enum input_role roles[MODEL_MAX_INPUTS];
+    input->input_count = model_inputs(&input->model, input->inputs);
+    input->is_text = input_roles(&input->model, roles);
+    input->has_picture = !input->is_text && input_picture(&input->model, &input->picture);
+    shoal_status status = takes_arrays(input) ? add_named(input, error) : SHOAL_OK;
     for (size_t i = 0; i < options->path_count && status == SHOAL_OK; i++) {
-        const char *path = options->paths[i];
-        if (strncmp(path, "random:", strlen("random:")) == 0) {
-            status = add_random(input, path, error);
-        } else if (file_is_directory(path)) {
-            status = add_folder(input, path, error);
-        } else if (!file_exists(path)) {
-            status = error_set(error, SHOAL_NOT_FOUND,
-                               "--input %s: there is no such file or folder", path);
-        } else {
-            status = add_file(input, path, error);
-        }
+        status = add_path(input, options->paths[i], error);
     }
     if (status != SHOAL_OK) {
         input_close(input);
@@ -218,6 +325,7 @@ void input_name(const struct input *input, uint64_t index, char *text, size_t by
         (void)snprintf(text, bytes, "%s", source->path);
         break;
     case SOURCE_NPY:
+    case SOURCE_ARRAYS:
         (void)snprintf(text, bytes, "%s[%llu]", source->path, position);
         break;
     case SOURCE_TEXT:
@@ -239,6 +347,13 @@ shoal_status input_read(struct input *input, uint64_t index, void *const values[
                            tokens, error);
     }
     *tokens = 0;
+    if (source->kind == SOURCE_ARRAYS) {
+        return arrays_read(input, source, position, values, error);
+    }
+    if (source->kind == SOURCE_RANDOM && takes_arrays(input)) {
+        arrays_random(input, position, values);
+        return SHOAL_OK;
+    }
     return pictures_read(input, source, position, values[0], error);
 }
 

@@ -1,6 +1,7 @@
 /* Pictures as items: image files, and arrays of pixels. */
 #include "runtime/input_internal.h"
 
+#include "base/memory.h"
 #include "base/random.h"
 #include "tensor/convert.h"
 
@@ -10,7 +11,7 @@
  * (pictures). */
 shoal_status pictures_check_array(const struct input *input, const char *path,
                                   const struct tensor *array, struct shoal_error *error) {
-    const int64_t h = input->model.image_size, w = h, c = input->model.channels;
+    const int64_t h = input->picture.height, w = input->picture.width, c = input->picture.channels;
     const int64_t *d = array->shape.dims;
     const bool number =
         array->dtype == DTYPE_F32 || array->dtype == DTYPE_F64 || array->dtype == DTYPE_F16;
@@ -30,27 +31,60 @@ shoal_status pictures_check_array(const struct input *input, const char *path,
                      (long long)w);
 }
 
-/* One [C,H,W] or [H,W,C] item of a number array to [H,W,C] f32. */
-static void copy_item(const struct input *input, const struct tensor *array,
-                      const unsigned char *item, float *values) {
-    const int64_t h = input->model.image_size, w = h, c = input->model.channels;
-    const size_t size = dtype_size(array->dtype);
-    if (array->shape.dims[3] == c && array->shape.dims[1] == h) {
-        (void)convert_to_f32(array->dtype, item, values, (size_t)(h * w * c));
-        return;
-    }
-    for (int64_t channel = 0; channel < c; channel++) {
-        for (int64_t i = 0; i < h * w; i++) {
-            (void)convert_to_f32(array->dtype, item + (size_t)(channel * h * w + i) * size,
-                                 &values[i * c + channel], 1);
+/* [H,W,C] to [C,H,W] or back: rows × columns of elements. */
+static void transpose(enum dtype dtype, const unsigned char *from, float *to, int64_t rows,
+                      int64_t columns) {
+    const size_t size = dtype_size(dtype);
+    for (int64_t column = 0; column < columns; column++) {
+        for (int64_t row = 0; row < rows; row++) {
+            (void)convert_to_f32(dtype, from + (size_t)(row * columns + column) * size,
+                                 &to[column * rows + row], 1);
         }
     }
 }
 
+/* One [C,H,W] or [H,W,C] item of a number array as the model has it, f32. */
+static void copy_item(const struct input *input, const struct tensor *array,
+                      const unsigned char *item, float *values) {
+    const int64_t area = input->picture.height * input->picture.width;
+    const int64_t c = input->picture.channels, *d = array->shape.dims;
+    const bool last = d[1] == input->picture.height && d[2] == input->picture.width && d[3] == c;
+    const bool first = d[1] == c && d[2] == input->picture.height && d[3] == input->picture.width;
+    if (input->picture.channels_first ? first : last) {
+        (void)convert_to_f32(array->dtype, item, values, (size_t)(area * c));
+    } else if (input->picture.channels_first) {
+        transpose(array->dtype, item, values, area, c);
+    } else {
+        transpose(array->dtype, item, values, c, area);
+    }
+}
+
+/* What a picture becomes is [H,W,3]. */
 static shoal_status apply(const struct input *input, const struct image *picture, float *values,
                           struct shoal_error *error) {
-    const int32_t side = (int32_t)input->model.image_size;
-    return image_preprocess_apply(picture, input->options.preprocess, side, side, values, error);
+    const struct input_picture *to = &input->picture;
+    const int32_t height = (int32_t)to->height, width = (int32_t)to->width;
+    if (to->channels == 3 && !to->channels_first) {
+        return image_preprocess_apply(picture, input->options.preprocess, height, width, values,
+                                      error);
+    }
+    const int64_t area = to->height * to->width;
+    float *pixels = mem_alloc((size_t)area * 3 * sizeof *pixels);
+    if (pixels == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for a picture");
+    }
+    const shoal_status status =
+        image_preprocess_apply(picture, input->options.preprocess, height, width, pixels, error);
+    if (status == SHOAL_OK && to->channels == 3) {
+        transpose(DTYPE_F32, (const unsigned char *)pixels, values, area, 3);
+    } else if (status == SHOAL_OK) {
+        for (int64_t i = 0; i < area; i++) { /* luma, ITU-R BT.601, as Pillow's convert("L") */
+            values[i] =
+                0.299F * pixels[3 * i] + 0.587F * pixels[3 * i + 1] + 0.114F * pixels[3 * i + 2];
+        }
+    }
+    mem_free(pixels);
+    return status;
 }
 
 static shoal_status read_npy(const struct input *input, const struct source *source,
@@ -76,8 +110,8 @@ static shoal_status read_npy(const struct input *input, const struct source *sou
 shoal_status pictures_read(const struct input *input, const struct source *source,
                            uint64_t position, float *values, struct shoal_error *error) {
     if (source->kind == SOURCE_RANDOM) {
-        const int64_t side = input->model.image_size;
-        const size_t count = (size_t)(side * side * input->model.channels);
+        const size_t count =
+            (size_t)(input->picture.height * input->picture.width * input->picture.channels);
         random_uniform(input->stream, position * count, -1.0F, 1.0F, values, count);
         return SHOAL_OK;
     }

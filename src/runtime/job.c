@@ -36,6 +36,8 @@ struct job {
     bool ended;                /* END_OF_INPUT was said */
     struct feeder_item *items; /* [slots][batch]: what a microbatch in flight holds */
     struct order *order;
+    struct model_output outputs[MODEL_MAX_OUTPUTS];
+    uint32_t output_count;
     struct transport_message **arrived; /* [slots] */
     uint64_t start_ns, reported_ns;
     uint64_t sent_before;         /* to the first stage's device: weights, requests */
@@ -82,7 +84,7 @@ static void on_filled(void *context) {
 /* Items whose results may wait for an older one's. */
 static uint64_t window_of(const struct job *job) {
     const uint64_t batch = (uint64_t)job->options->batch;
-    const uint64_t rows = WINDOW_BYTES / ((size_t)job->options->results_width * sizeof(float));
+    const uint64_t rows = WINDOW_BYTES / results_row_bytes(job->options->results);
     const uint64_t window = WINDOW_BATCHES * batch < rows ? WINDOW_BATCHES * batch : rows;
     return window > batch ? window : batch;
 }
@@ -106,13 +108,14 @@ static shoal_status start(struct job *job, struct shoal_error *error) {
     TRY(run_init(&job->run, &params, error));
     const size_t slots = params.in_flight + params.read_ahead;
     const uint64_t window = window_of(job);
+    job->output_count = model_outputs(job->options->model, job->outputs);
     job->items = mem_calloc(slots * (size_t)job->options->batch, sizeof *job->items);
     job->arrived = mem_calloc(slots, sizeof(void *));
     job->recent = mem_calloc(stages + 1, sizeof *job->recent);
     if (job->items == NULL || job->arrived == NULL || job->recent == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for a run");
     }
-    TRY(order_create(window, (size_t)job->options->results_width, &job->order, error));
+    TRY(order_create(window, results_row_bytes(job->options->results), &job->order, error));
     const struct feeder_options feeder = {.input = job->options->input,
                                           .model = job->options->model,
                                           .batch = job->options->batch,
@@ -189,6 +192,17 @@ static void mark_result(struct job *job, uint64_t items) {
     job->recent[job->delivered % (p + 1)] = mark;
 }
 
+/* An item's outputs, one after the other. */
+static void copy_row(const struct job *job, const struct wire_message *message, uint32_t item,
+                     unsigned char *row) {
+    for (uint32_t i = 0; i < job->output_count; i++) {
+        const struct tensor *tensor = &message->tensors[job->outputs[i].index];
+        const size_t bytes = tensor_bytes(tensor) / (size_t)job->options->batch;
+        memcpy(row, (const unsigned char *)tensor->data + item * bytes, bytes);
+        row += bytes;
+    }
+}
+
 static shoal_status deliver(struct job *job, uint64_t number, uint32_t items,
                             struct shoal_error *error) {
     const uint32_t slot = run_slot(&job->run, number);
@@ -196,18 +210,16 @@ static shoal_status deliver(struct job *job, uint64_t number, uint32_t items,
     struct transport_message *message = job->arrived[slot];
     struct wire_message decoded;
     TRY(wire_decode(message->data, message->size, &decoded, error));
-    const float *rows = decoded.tensors[0].data;
-    const size_t width =
-        tensor_bytes(&decoded.tensors[0]) / sizeof *rows / (size_t)job->options->batch;
     for (uint32_t i = 0; i < items; i++) {
         const struct feeder_item *item = &job->items[slot * (size_t)job->options->batch + i];
-        order_put(job->order, item->sequence, item->index, rows + i * width);
+        copy_row(job, &decoded, i, order_put(job->order, item->sequence, item->index));
     }
     job->arrived[slot] = NULL;
     transport->ops->message_free(transport, message);
     job->received += items;
     mark_result(job, job->received);
     uint64_t item;
+    const void *rows;
     while (order_next(job->order, &item, &rows)) {
         input_name(job->options->input, item, job->name, sizeof job->name);
         TRY(results_add(job->options->results, item, job->name, rows, error));
@@ -293,14 +305,20 @@ static shoal_status take_input(struct job *job, struct shoal_error *error) {
     return SHOAL_OK;
 }
 
-/* A result's tensor must be one row of the model's width for every item of the microbatch. */
+/* A result's tensors must be the model's outputs for every item of the microbatch. */
 static bool is_result(const struct job *job, const struct wire_message *message) {
-    const struct tensor *tensor = &message->tensors[0];
-    return message->header.kind == WIRE_RESULT && message->header.job == job->id &&
-           message->header.generation == 1 && message->header.tensor_count == 1 &&
-           tensor->dtype == DTYPE_F32 && tensor->shape.rank == 2 &&
-           tensor->shape.dims[0] == job->options->batch &&
-           tensor->shape.dims[1] == job->options->results_width;
+    if (message->header.kind != WIRE_RESULT || message->header.job != job->id ||
+        message->header.generation != 1 || message->header.tensor_count != job->output_count) {
+        return false;
+    }
+    for (uint32_t i = 0; i < job->output_count; i++) {
+        const struct tensor_type type = graph_resolve(job->outputs[i].type, job->options->batch);
+        const struct tensor *tensor = &message->tensors[job->outputs[i].index];
+        if (tensor->dtype != type.dtype || !shape_equal(&tensor->shape, &type.shape)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static shoal_status take_result(struct job *job, uint32_t stage, const struct wire_message *message,

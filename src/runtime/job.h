@@ -32,8 +32,7 @@ struct job_options {
     int64_t batch;
     struct input *input;
     struct results *results;
-    int64_t results_width; /* values of one item's output */
-    uint64_t stall_ns;     /* the run's deadline for any progress; 0 = 60 s */
+    uint64_t stall_ns; /* the run's deadline for any progress; 0 = 60 s */
     void (*on_progress)(void *context, const struct job_progress *progress);
     void (*on_skip)(void *context, const char *item, const char *why); /* the reading thread's */
     void *context;

@@ -58,8 +58,12 @@ static shoal_status run_on(struct cluster *cluster, const struct one_run *what, 
                                          .max_length = model.length,
                                          .seed = 3};
     assert_int_equal(input_open(&source, &input, &error), SHOAL_OK);
-    const struct results_options sink = {
-        .classifies = true, .label = no_label, .top = 1, .width = (uint32_t)model.labels};
+    struct model_output outputs[MODEL_MAX_OUTPUTS];
+    const struct results_options sink = {.classifies = true,
+                                         .label = no_label,
+                                         .top = 1,
+                                         .outputs = outputs,
+                                         .output_count = model_outputs(&model, outputs)};
     assert_int_equal(results_create(&sink, &results, &error), SHOAL_OK);
     struct plan_placement placement = {.feasible = true, .stage_count = what->devices};
     for (uint32_t i = 0; i < what->devices; i++) {
@@ -76,7 +80,6 @@ static shoal_status run_on(struct cluster *cluster, const struct one_run *what, 
                                     .batch = what->batch,
                                     .input = input,
                                     .results = results,
-                                    .results_width = model.labels,
                                     .stall_ns = stall_ns,
                                     .on_skip = ignore_skip};
     const shoal_status status = job_run(&job, outcome, why);

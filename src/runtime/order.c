@@ -4,22 +4,19 @@
 #include "base/checked.h"
 #include "base/memory.h"
 
-#include <string.h>
-
 struct order {
     uint64_t window, next;
-    size_t width;
-    float *rows;     /* [window, width] */
-    uint64_t *index; /* [window] */
-    bool *there;     /* [window] */
+    size_t row_bytes;
+    unsigned char *rows; /* [window, row_bytes] */
+    uint64_t *index;     /* [window] */
+    bool *there;         /* [window] */
 };
 
-shoal_status order_create(uint64_t window, size_t width, struct order **out,
+shoal_status order_create(uint64_t window, size_t row_bytes, struct order **out,
                           struct shoal_error *error) {
     size_t bytes = 0;
     struct order *order = mem_calloc(1, sizeof *order);
-    if (order != NULL && checked_mul_size((size_t)window, width, &bytes) &&
-        checked_mul_size(bytes, sizeof *order->rows, &bytes)) {
+    if (order != NULL && checked_mul_size((size_t)window, row_bytes, &bytes)) {
         order->rows = mem_alloc(bytes);
         order->index = mem_calloc((size_t)window, sizeof *order->index);
         order->there = mem_calloc((size_t)window, sizeof *order->there);
@@ -29,7 +26,7 @@ shoal_status order_create(uint64_t window, size_t width, struct order **out,
         return error_set(error, SHOAL_NO_MEMORY, "no memory for results");
     }
     order->window = window;
-    order->width = width;
+    order->row_bytes = row_bytes;
     *out = order;
     return SHOAL_OK;
 }
@@ -43,16 +40,16 @@ void order_destroy(struct order *order) {
     }
 }
 
-void order_put(struct order *order, uint64_t sequence, uint64_t index, const float *row) {
+void *order_put(struct order *order, uint64_t sequence, uint64_t index) {
     ASSERT(sequence >= order->next && sequence - order->next < order->window);
     const size_t place = (size_t)(sequence % order->window);
     ASSERT(!order->there[place]);
-    memcpy(order->rows + place * order->width, row, order->width * sizeof *row);
     order->index[place] = index;
     order->there[place] = true;
+    return order->rows + place * order->row_bytes;
 }
 
-bool order_next(struct order *order, uint64_t *index, const float **row) {
+bool order_next(struct order *order, uint64_t *index, const void **row) {
     const size_t place = (size_t)(order->next % order->window);
     if (!order->there[place]) {
         return false;
@@ -60,6 +57,6 @@ bool order_next(struct order *order, uint64_t *index, const float **row) {
     order->there[place] = false;
     order->next++;
     *index = order->index[place];
-    *row = order->rows + place * order->width;
+    *row = order->rows + place * order->row_bytes;
     return true;
 }

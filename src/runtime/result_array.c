@@ -7,18 +7,19 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct result_array {
     FILE *file;
     char *path;
-    float *blank; /* [width] NaN */
+    unsigned char *blank; /* [row_bytes] NaNs */
+    size_t row_bytes;
     uint64_t rows, written;
-    uint32_t width;
 };
 
-static shoal_status write_row(struct result_array *array, const float *row,
+static shoal_status write_row(struct result_array *array, const void *row,
                               struct shoal_error *error) {
-    if (fwrite(row, sizeof *row, array->width, array->file) != array->width) {
+    if (fwrite(row, 1, array->row_bytes, array->file) != array->row_bytes) {
         return error_errno(error, errno, "--output %s: cannot write", array->path);
     }
     array->written++;
@@ -33,11 +34,17 @@ static shoal_status write_blanks(struct result_array *array, uint64_t end,
     return SHOAL_OK;
 }
 
-static shoal_status begin(struct result_array *array, struct shoal_error *error) {
+static shoal_status begin(struct result_array *array, enum dtype dtype, const struct shape *item,
+                          struct shoal_error *error) {
     unsigned char header[NPY_HEADER_BYTES];
     size_t size;
-    const struct shape shape = SHAPE((int64_t)array->rows, array->width);
-    const shoal_status status = npy_header_f32(&shape, header, &size, error);
+    struct shape shape = {.rank = item->rank + 1, .dims = {(int64_t)array->rows}};
+    if (item->rank == SHAPE_MAX_RANK) {
+        return error_set(error, SHOAL_UNSUPPORTED, "--output %s: results of %d dimensions",
+                         array->path, SHAPE_MAX_RANK);
+    }
+    memcpy(shape.dims + 1, item->dims, (size_t)item->rank * sizeof item->dims[0]);
+    const shoal_status status = npy_header(dtype, &shape, header, &size, error);
     if (status != SHOAL_OK) {
         return error_wrap(error, status, "--output %s", array->path);
     }
@@ -48,23 +55,29 @@ static shoal_status begin(struct result_array *array, struct shoal_error *error)
     return SHOAL_OK;
 }
 
-shoal_status result_array_open(const char *path, uint64_t rows, uint32_t width,
-                               struct result_array **out, struct shoal_error *error) {
+shoal_status result_array_open(const char *path, uint64_t rows, enum dtype dtype,
+                               const struct shape *item, struct result_array **out,
+                               struct shoal_error *error) {
     struct result_array *array = mem_calloc(1, sizeof *array);
     if (array != NULL) {
         array->rows = rows;
-        array->width = width;
         array->path = mem_strdup(path);
-        array->blank = mem_alloc(width * sizeof *array->blank);
+        array->row_bytes = tensor_bytes(&(struct tensor){dtype, *item, NULL});
+        array->blank = mem_calloc(array->row_bytes, 1);
     }
     if (array == NULL || array->path == NULL || array->blank == NULL) {
         (void)!result_array_close(array, NULL);
         return error_set(error, SHOAL_NO_MEMORY, "no memory for results");
     }
-    for (uint32_t i = 0; i < width; i++) {
-        array->blank[i] = NAN;
+    static const float nan32 = NAN;
+    static const double nan64 = NAN;
+    const void *nan = dtype == DTYPE_F32 ? (const void *)&nan32 : &nan64;
+    const size_t size = dtype_size(dtype);
+    for (size_t i = 0; (dtype == DTYPE_F32 || dtype == DTYPE_F64) && i < array->row_bytes;
+         i += size) {
+        memcpy(array->blank + i, nan, size);
     }
-    const shoal_status status = begin(array, error);
+    const shoal_status status = begin(array, dtype, item, error);
     if (status != SHOAL_OK) {
         (void)!result_array_close(array, NULL);
         return status;
@@ -73,7 +86,7 @@ shoal_status result_array_open(const char *path, uint64_t rows, uint32_t width,
     return SHOAL_OK;
 }
 
-shoal_status result_array_put(struct result_array *array, uint64_t index, const float *row,
+shoal_status result_array_put(struct result_array *array, uint64_t index, const void *row,
                               struct shoal_error *error) {
     ASSERT(index >= array->written && index < array->rows);
     TRY(write_blanks(array, index, error));

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "runtime/control.h"
 #include "runtime/result_array.h"
+#include "tensor/convert.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -19,15 +20,70 @@ struct skipped {
     char *name, *why;
 };
 
+struct output {
+    struct model_output output;
+    struct tensor_type item; /* of one item */
+    size_t offset, bytes;    /* in a row */
+    struct result_array *array;
+};
+
 struct results {
     struct results_options options;
     struct digest digest;
     FILE *file; /* JSON lines */
-    struct result_array *array;
+    struct output outputs[MODEL_MAX_OUTPUTS];
+    size_t row_bytes;
+    uint32_t width;        /* elements of the first output */
+    float *first_row;      /* [width] aligned: the first output of the item that is written */
     uint32_t *order;       /* [width] */
     pthread_mutex_t mutex; /* guards the list */
     struct skipped *first, **last;
 };
+
+/* The dims of an item of which there are many: without the first one, which counts them. */
+static struct shape shape_of_item(const struct output *output) {
+    struct shape shape = output->output.type.shape;
+    if (shape.rank > 0 && shape.dims[0] == GRAPH_BATCH) {
+        shape.rank--;
+        memmove(shape.dims, shape.dims + 1, (size_t)shape.rank * sizeof shape.dims[0]);
+        shape.dims[shape.rank] = 0;
+    }
+    return shape;
+}
+
+/* x.npy for the first output, x.NAME.npy for others; a name's letters that no file should have
+ * become _. */
+static char *array_path(const struct results *results, uint32_t index) {
+    const char *path = results->options.output_path;
+    char name[128];
+    size_t length = 0;
+    for (const char *p = results->outputs[index].output.name;
+         *p != '\0' && length + 1 < sizeof name; p++) {
+        const bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                           (*p >= '0' && *p <= '9') || *p == '-' || *p == '.';
+        name[length++] = plain ? *p : '_';
+    }
+    name[length] = '\0';
+    return index == 0 ? mem_strdup(path)
+                      : mem_format("%.*s.%s.npy", (int)(strlen(path) - strlen(".npy")), path, name);
+}
+
+static shoal_status open_arrays(struct results *results, struct shoal_error *error) {
+    const struct results_options *options = &results->options;
+    for (uint32_t i = 0; i < options->output_count; i++) {
+        struct output *output = &results->outputs[i];
+        const struct shape item = shape_of_item(output);
+        char *path = array_path(results, i);
+        if (path == NULL) {
+            return error_set(error, SHOAL_NO_MEMORY, "no memory for results");
+        }
+        const shoal_status status = result_array_open(path, options->items, output->item.dtype,
+                                                      &item, &output->array, error);
+        mem_free(path);
+        TRY(status);
+    }
+    return SHOAL_OK;
+}
 
 static shoal_status open_output(struct results *results, struct shoal_error *error) {
     const struct results_options *options = &results->options;
@@ -37,33 +93,51 @@ static shoal_status open_output(struct results *results, struct shoal_error *err
     }
     const size_t length = strlen(path), suffix = strlen(".npy");
     if (length > suffix && strcmp(path + length - suffix, ".npy") == 0) {
-        return result_array_open(path, options->items, options->width, &results->array, error);
+        return open_arrays(results, error);
     }
     results->file = fopen(path, "we");
     return results->file != NULL ? SHOAL_OK : error_errno(error, errno, "--output %s", path);
 }
 
+static void lay_out(struct results *results) {
+    for (uint32_t i = 0; i < results->options.output_count; i++) {
+        struct output *output = &results->outputs[i];
+        output->output = results->options.outputs[i];
+        output->item = graph_resolve(output->output.type, 1);
+        output->offset = results->row_bytes;
+        (void)shape_bytes(&output->item.shape, output->item.dtype, &output->bytes);
+        results->row_bytes += output->bytes;
+    }
+    const struct output *first = &results->outputs[0];
+    results->width = (uint32_t)(first->bytes / dtype_size(first->item.dtype));
+}
+
 shoal_status results_create(const struct results_options *options, struct results **out,
                             struct shoal_error *error) {
     struct results *results = mem_calloc(1, sizeof *results);
-    uint32_t *order = mem_calloc(options->width, sizeof *order);
-    if (results == NULL || order == NULL) {
-        mem_free(results);
-        mem_free(order);
+    if (results == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for results");
     }
     results->options = *options;
-    results->order = order;
     results->last = &results->first;
     (void)pthread_mutex_init(&results->mutex, NULL);
     digest_init(&results->digest);
-    const shoal_status status = open_output(results, error);
+    lay_out(results);
+    results->order = mem_calloc(results->width, sizeof *results->order);
+    results->first_row = mem_calloc(results->width, sizeof *results->first_row);
+    const shoal_status status = results->order != NULL && results->first_row != NULL
+                                    ? open_output(results, error)
+                                    : error_set(error, SHOAL_NO_MEMORY, "no memory for results");
     if (status != SHOAL_OK) {
         results_destroy(results);
         return status;
     }
     *out = results;
     return SHOAL_OK;
+}
+
+size_t results_row_bytes(const struct results *results) {
+    return results->row_bytes;
 }
 
 void results_destroy(struct results *results) {
@@ -73,7 +147,10 @@ void results_destroy(struct results *results) {
     if (results->file != NULL) {
         (void)fclose(results->file); /* results_flush reported what could go wrong */
     }
-    (void)!result_array_close(results->array, NULL); /* results_finish did, unless the run failed */
+    for (uint32_t i = 0; i < results->options.output_count; i++) {
+        /* results_finish did, unless the run failed */
+        (void)!result_array_close(results->outputs[i].array, NULL);
+    }
     while (results->first != NULL) {
         struct skipped *next = results->first->next;
         mem_free(results->first->name);
@@ -83,6 +160,7 @@ void results_destroy(struct results *results) {
     }
     (void)pthread_mutex_destroy(&results->mutex);
     mem_free(results->order);
+    mem_free(results->first_row);
     mem_free(results);
 }
 
@@ -103,7 +181,7 @@ static shoal_status write_line(struct results *results, json_t *line, struct sho
 /* The k largest of row, in order; ties by index, so that the answer is one. */
 static void find_top(struct results *results, const float *row, uint32_t k) {
     uint32_t *order = results->order;
-    const uint32_t width = results->options.width;
+    const uint32_t width = results->width;
     for (uint32_t i = 0; i < width; i++) {
         order[i] = i;
     }
@@ -141,14 +219,20 @@ static json_t *values_to_json(const float *row, uint32_t width) {
     return list;
 }
 
+/* sum 0: row holds probabilities. */
+static double probability_of(const struct results *results, const float *row, uint32_t class_index,
+                             double sum) {
+    return sum != 0 ? exp((double)row[class_index] - (double)row[results->order[0]]) / sum
+                    : (double)row[class_index];
+}
+
 static json_t *top_to_json(const struct results *results, const float *row, uint32_t k,
                            double sum) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < k && list != NULL; i++) {
         const uint32_t class_index = results->order[i];
         const char *label = results->options.label(results->options.label_context, class_index);
-        const double probability =
-            exp((double)row[class_index] - (double)row[results->order[0]]) / sum;
+        const double probability = probability_of(results, row, class_index, sum);
         json_t *entry =
             json_pack("{s:I, s:s*, s:o}", "class", (json_int_t)class_index, "label", label,
                       "probability", isfinite(probability) ? json_real(probability) : json_null());
@@ -161,64 +245,167 @@ static json_t *top_to_json(const struct results *results, const float *row, uint
 }
 
 /* A classifier of one class is a regression. */
-static bool is_value(const struct results_options *options) {
-    return options->classifies && options->width == 1;
+static bool is_value(const struct results *results) {
+    return results->options.classifies && results->width == 1;
+}
+
+/* Element `index` of values of any type; NULL: no memory. */
+static json_t *element_to_json(enum dtype dtype, const unsigned char *values, size_t index) {
+    const unsigned char *at = values + index * dtype_size(dtype);
+    float single = 0;
+    double number = 0;
+    int64_t whole = 0;
+    switch ((int)dtype) {
+    case DTYPE_BOOL:
+        return json_boolean(*at != 0);
+    case DTYPE_I64:
+    case DTYPE_U64:
+        memcpy(&whole, at, sizeof whole);
+        return dtype == DTYPE_U64 && whole < 0 ? json_real((double)(uint64_t)whole)
+                                               : json_integer(whole);
+    case DTYPE_F64:
+        memcpy(&number, at, sizeof number);
+        return isfinite(number) ? json_real(number) : json_null();
+    case DTYPE_I32:
+    case DTYPE_U32:
+        memcpy(&whole, at, sizeof(int32_t)); /* little-endian */
+        return json_integer(dtype == DTYPE_I32 ? (json_int_t)(int32_t)whole : whole);
+    default:
+        break;
+    }
+    if (!convert_to_f32(dtype, at, &single, 1) || !isfinite(single)) {
+        return json_null();
+    }
+    return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16
+               ? json_real((double)single)
+               : json_integer((json_int_t)single);
+}
+
+static json_t *output_to_json(const struct output *output, const unsigned char *row) {
+    const struct shape item = shape_of_item(output);
+    json_t *values = json_array(), *shape = json_array();
+    bool ok = values != NULL && shape != NULL;
+    const size_t count = output->bytes / dtype_size(output->item.dtype);
+    for (int i = 0; i < item.rank && ok; i++) {
+        ok = json_array_append_new(shape, json_integer(item.dims[i])) == 0;
+    }
+    for (size_t i = 0; i < count && ok; i++) {
+        ok = json_array_append_new(
+                 values, element_to_json(output->item.dtype, row + output->offset, i)) == 0;
+    }
+    json_t *document = ok ? json_pack("{s:s, s:O, s:O}", "type", dtype_name(output->item.dtype),
+                                      "shape", shape, "values", values)
+                          : NULL;
+    json_decref(values);
+    json_decref(shape);
+    return document;
+}
+
+/* Every output under its name. */
+static json_t *outputs_to_json(const struct results *results, const unsigned char *row) {
+    json_t *object = json_object();
+    for (uint32_t i = 0; i < results->options.output_count && object != NULL; i++) {
+        const struct output *output = &results->outputs[i];
+        if (json_object_set_new(object, output->output.name, output_to_json(output, row)) != 0) {
+            json_decref(object);
+            object = NULL;
+        }
+    }
+    return object;
+}
+
+static void print_outputs(const struct results *results, const char *name) {
+    FILE *to = results->options.text;
+    (void)fprintf(to, "%s ", name);
+    for (uint32_t i = 0; i < results->options.output_count; i++) {
+        const struct output *output = &results->outputs[i];
+        const struct shape item = shape_of_item(output);
+        char shape[SHAPE_TEXT];
+        (void)fprintf(to, "%s %s %s %s", i > 0 ? "," : "", output->output.name,
+                      dtype_name(output->item.dtype), shape_format(&item, shape));
+    }
+    (void)fputc('\n', to);
 }
 
 static void print_line(const struct results *results, const char *name, const float *row,
                        double sum) {
-    if (!results->options.classifies) {
-        (void)fprintf(results->options.text, "%s  embedding of %u values\n", name,
-                      results->options.width);
+    if (!results->options.classifies && results->options.named) {
+        print_outputs(results, name);
         return;
     }
-    if (is_value(&results->options)) {
+    if (!results->options.classifies) {
+        (void)fprintf(results->options.text, "%s  embedding of %u values\n", name, results->width);
+        return;
+    }
+    if (is_value(results)) {
         (void)fprintf(results->options.text, "%s  %.6g\n", name, (double)row[0]);
         return;
     }
     const uint32_t best = results->order[0];
     const char *label = results->options.label(results->options.label_context, best);
+    const double probability = probability_of(results, row, best, sum);
     if (label != NULL) {
-        (void)fprintf(results->options.text, "%s  %s  %.3f\n", name, label, 1.0 / sum);
+        (void)fprintf(results->options.text, "%s  %s  %.3f\n", name, label, probability);
     } else {
-        (void)fprintf(results->options.text, "%s  class %u  %.3f\n", name, best, 1.0 / sum);
+        (void)fprintf(results->options.text, "%s  class %u  %.3f\n", name, best, probability);
     }
 }
 
-shoal_status results_add(struct results *results, uint64_t index, const char *name,
-                         const float *row, struct shoal_error *error) {
+static shoal_status put_arrays(struct results *results, uint64_t index, const unsigned char *row,
+                               struct shoal_error *error) {
+    for (uint32_t i = 0; i < results->options.output_count; i++) {
+        const struct output *output = &results->outputs[i];
+        if (output->array != NULL) {
+            TRY(result_array_put(output->array, index, row + output->offset, error));
+        }
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status put_line(struct results *results, uint64_t index, const char *name,
+                             const void *row, uint32_t k, double sum, struct shoal_error *error) {
     const struct results_options *options = &results->options;
-    digest_update(&results->digest, row, options->width * sizeof *row);
-    TRY(results_write_skipped(results, index, error));
-    uint32_t k = options->classifies ? options->top : 0;
-    k = k > options->width ? options->width : k > TOP_MOST ? TOP_MOST : k;
-    double sum = 1;
-    if (options->classifies && (options->text != NULL || results->file != NULL)) {
-        find_top(results, row, k > 0 ? k : 1);
-        sum = softmax_sum(row, options->width, row[results->order[0]]);
-    }
-    if (options->text != NULL) {
-        print_line(results, name, row, sum);
-    }
-    if (results->array != NULL) {
-        return result_array_put(results->array, index, row, error);
-    }
-    if (results->file == NULL) {
-        return SHOAL_OK;
-    }
+    const float *first = results->first_row;
     json_t *line =
         json_pack("{s:o, s:I}", "item", control_string(name), "index", (json_int_t)index);
-    if (is_value(options)) {
+    if (is_value(results)) {
         (void)json_object_set_new(line, "value",
-                                  isfinite(row[0]) ? json_real((double)row[0]) : json_null());
+                                  isfinite(first[0]) ? json_real((double)first[0]) : json_null());
     } else if (options->classifies && k > 0) {
-        (void)json_object_set_new(line, "top", top_to_json(results, row, k, sum));
+        (void)json_object_set_new(line, "top", top_to_json(results, first, k, sum));
     }
-    if (options->logits || !options->classifies) {
+    if (options->named && (options->logits || !options->classifies)) {
+        (void)json_object_set_new(line, "outputs", outputs_to_json(results, row));
+    } else if (options->logits || !options->classifies) {
         (void)json_object_set_new(line, options->classifies ? "logits" : "embedding",
-                                  values_to_json(row, options->width));
+                                  values_to_json(first, results->width));
     }
     return write_line(results, line, error);
+}
+
+shoal_status results_add(struct results *results, uint64_t index, const char *name, const void *row,
+                         struct shoal_error *error) {
+    const struct results_options *options = &results->options;
+    digest_update(&results->digest, row, results->row_bytes);
+    TRY(results_write_skipped(results, index, error));
+    uint32_t k = options->classifies ? options->top : 0;
+    k = k > results->width ? results->width : k > TOP_MOST ? TOP_MOST : k;
+    double sum = 1;
+    if (results->outputs[0].item.dtype == DTYPE_F32) {
+        memcpy(results->first_row, row, results->outputs[0].bytes);
+    }
+    if (options->classifies && (options->text != NULL || results->file != NULL)) {
+        const float *first = results->first_row;
+        find_top(results, first, k > 0 ? k : 1);
+        sum = results->outputs[0].output.probabilities
+                  ? 0
+                  : softmax_sum(first, results->width, first[results->order[0]]);
+    }
+    if (options->text != NULL) {
+        print_line(results, name, results->first_row, sum);
+    }
+    TRY(put_arrays(results, index, row, error));
+    return results->file != NULL ? put_line(results, index, name, row, k, sum, error) : SHOAL_OK;
 }
 
 void results_skip(struct results *results, uint64_t index, const char *name, const char *why) {
@@ -280,8 +467,10 @@ shoal_status results_flush(struct results *results, struct shoal_error *error) {
     if (results->file != NULL && fflush(results->file) != 0) {
         return error_errno(error, errno, "--output %s: cannot write", results->options.output_path);
     }
-    if (results->array != NULL) {
-        TRY(result_array_flush(results->array, error));
+    for (uint32_t i = 0; i < results->options.output_count; i++) {
+        if (results->outputs[i].array != NULL) {
+            TRY(result_array_flush(results->outputs[i].array, error));
+        }
     }
     FILE *text = results->options.text;
     if (text != NULL && (fflush(text) != 0 || ferror(text) != 0)) {
@@ -293,9 +482,12 @@ shoal_status results_flush(struct results *results, struct shoal_error *error) {
 shoal_status results_finish(struct results *results, struct shoal_error *error) {
     TRY(results_write_skipped(results, UINT64_MAX, error));
     TRY(results_flush(results, error));
-    struct result_array *array = results->array;
-    results->array = NULL;
-    return result_array_close(array, error);
+    for (uint32_t i = 0; i < results->options.output_count; i++) {
+        struct result_array *array = results->outputs[i].array;
+        results->outputs[i].array = NULL;
+        TRY(result_array_close(array, error));
+    }
+    return SHOAL_OK;
 }
 
 void results_digest(struct results *results, char text[DIGEST_TEXT]) {

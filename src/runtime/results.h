@@ -1,8 +1,9 @@
 /*
  * The end of a run: takes outputs in input order and writes what the model means — labels with
- * probabilities, a regression's value, embeddings, logits on request — as JSON lines or, raw, as a
- * .npy array [items, width] f32 (NaNs where an item was skipped) and, for people, as text; keeps
- * the SHA-256 of all raw outputs.
+ * probabilities, a regression's value, embeddings, raw outputs on request — as JSON lines or, raw,
+ * as .npy arrays [items, ...] (NaNs where an item was skipped) and, for people, as text; keeps the
+ * SHA-256 of all raw outputs. A model of several outputs gets an array for each: the first has the
+ * path given, x.npy, the others x.NAME.npy.
  *
  * Threads: results_skip from the reading thread, all else from the owner.
  */
@@ -11,6 +12,7 @@
 
 #include "base/status.h"
 #include "formats/digest.h"
+#include "models/model.h"
 
 #include <stdbool.h>
 
@@ -21,13 +23,14 @@ struct results_options {
     const char *output_path; /* JSON lines, or by its suffix .npy an array; NULL: none */
     uint64_t items;          /* of the input: rows of the array */
     FILE *text;              /* one line an item for people; NULL: none */
-    bool classifies; /* outputs are logits of classes, or of one class a value; otherwise embeddings
-                      */
+    bool classifies;         /* the first output is f32: classes, or of one class a value */
+    bool named;              /* outputs are written under their names, not as logits or embedding */
     const char *(*label)(void *context, uint32_t class_index); /* NULL result: unnamed class */
     void *label_context;
-    uint32_t top;   /* classes an item */
-    bool logits;    /* also the raw outputs */
-    uint32_t width; /* values of one item's output */
+    uint32_t top;                       /* classes an item */
+    bool logits;                        /* also the raw outputs */
+    const struct model_output *outputs; /* [output_count] copied, but for their names */
+    uint32_t output_count;
 };
 
 struct results;
@@ -37,9 +40,13 @@ NODISCARD shoal_status results_create(const struct results_options *options, str
                                       struct shoal_error *error);
 void results_destroy(struct results *results);
 
-/* row [width] f32. Errors: NO_SPACE, IO (the output cannot be written). */
+/* Bytes of one item's outputs. */
+size_t results_row_bytes(const struct results *results);
+
+/* row: the item's outputs, one after the other, [results_row_bytes]. Errors: NO_SPACE, IO (the
+ * output cannot be written). */
 NODISCARD shoal_status results_add(struct results *results, uint64_t index, const char *name,
-                                   const float *row, struct shoal_error *error);
+                                   const void *row, struct shoal_error *error);
 /* An item that could not be read; written in its place among the results. */
 void results_skip(struct results *results, uint64_t index, const char *name, const char *why);
 /* Skipped items before `index` are written now; UINT64_MAX: all. */

@@ -380,8 +380,14 @@ static const char *label_of(void *context, uint32_t class_index) {
 }
 
 static struct results_options result_options(const char *path) {
-    return (struct results_options){
-        .output_path = path, .classifies = true, .label = label_of, .top = 2, .width = 3};
+    static const struct model_output three = {.name = "logits",
+                                              .type = {DTYPE_F32, {2, {GRAPH_BATCH, 3}}}};
+    return (struct results_options){.output_path = path,
+                                    .classifies = true,
+                                    .label = label_of,
+                                    .top = 2,
+                                    .outputs = &three,
+                                    .output_count = 1};
 }
 
 static void results_and_skipped_items_come_in_input_order(void **state) {

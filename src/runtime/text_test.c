@@ -209,7 +209,7 @@ static const char *write_ids(const char *name, int64_t rows, int64_t columns, co
     unsigned char header[NPY_HEADER_BYTES];
     size_t size;
     const struct shape shape = SHAPE(rows, columns);
-    assert_int_equal(npy_header_f32(&shape, header, &size, NULL), SHOAL_OK);
+    assert_int_equal(npy_header(DTYPE_F32, &shape, header, &size, NULL), SHOAL_OK);
     char *type = memmem(header, size, "<f4", 3);
     assert_non_null(type);
     type[1] = 'i';
@@ -323,7 +323,7 @@ static uint64_t feed_all(struct input *input, const int64_t lengths[ITEMS]) {
                                            .window = WINDOW,
                                            .on_skip = ignore_skip,
                                            .on_filled = ignore_filled};
-    assert_int_equal(order_create(WINDOW, 1, &order, NULL), SHOAL_OK);
+    assert_int_equal(order_create(WINDOW, sizeof(float), &order, NULL), SHOAL_OK);
     assert_int_equal(feeder_create(&options, &feeder, NULL), SHOAL_OK);
     uint64_t number = 0, next = 0;
     for (int waits = 0; next < ITEMS && waits < 20000;) {
@@ -336,14 +336,14 @@ static uint64_t feed_all(struct input *input, const int64_t lengths[ITEMS]) {
         check_microbatch(&batch, lengths);
         for (uint32_t i = 0; i < batch.items; i++) {
             const float row = (float)batch.list[i].index;
-            order_put(order, batch.list[i].sequence, batch.list[i].index, &row);
+            memcpy(order_put(order, batch.list[i].sequence, batch.list[i].index), &row, sizeof row);
         }
         feeder_release(feeder, number);
         uint64_t item;
-        const float *row;
+        const void *row;
         while (order_next(order, &item, &row)) {
             assert_int_equal(item, next++);
-            assert_true(*row == (float)item);
+            assert_true(*(const float *)row == (float)item);
         }
     }
     assert_int_equal(next, ITEMS);
@@ -383,7 +383,7 @@ static void rows_that_are_left_out_are_nans(void **state) {
     struct npy *npy = NULL;
     const float row[2] = {1.5F, -2.0F};
     const char *path = in_directory("out.npy");
-    assert_int_equal(result_array_open(path, 4, 2, &array, NULL), SHOAL_OK);
+    assert_int_equal(result_array_open(path, 4, DTYPE_F32, &SHAPE(2), &array, NULL), SHOAL_OK);
     assert_int_equal(result_array_put(array, 1, row, NULL), SHOAL_OK);
     assert_int_equal(result_array_flush(array, NULL), SHOAL_OK);
     assert_int_equal(result_array_put(array, 2, row, NULL), SHOAL_OK);
@@ -398,9 +398,11 @@ static void rows_that_are_left_out_are_nans(void **state) {
     assert_memory_equal(values + 4, row, sizeof row);
     npy_close(npy);
     struct shoal_error error;
-    assert_int_equal(result_array_open(in_directory("no/x.npy"), 1, 1, &array, &error),
-                     SHOAL_NOT_FOUND);
-    assert_int_equal(result_array_open("/dev/full", 1, 70000, &array, &error), SHOAL_OK);
+    assert_int_equal(
+        result_array_open(in_directory("no/x.npy"), 1, DTYPE_F32, &SHAPE(1), &array, &error),
+        SHOAL_NOT_FOUND);
+    assert_int_equal(result_array_open("/dev/full", 1, DTYPE_F32, &SHAPE(70000), &array, &error),
+                     SHOAL_OK);
     assert_int_equal(result_array_close(array, &error), SHOAL_NO_SPACE);
     assert_non_null(strstr(error.text, "/dev/full"));
 }
@@ -415,12 +417,14 @@ static void one_class_is_a_value_and_npy_is_an_array(void **state) {
     (void)state;
     struct results *results = NULL;
     char *text = NULL;
+    const struct model_output one = {.name = "logits", .type = {DTYPE_F32, SHAPE(GRAPH_BATCH, 1)}};
     struct results_options options = {.output_path = in_directory("v.jsonl"),
                                       .items = 2,
                                       .classifies = true,
                                       .label = no_label,
                                       .top = 5,
-                                      .width = 1};
+                                      .outputs = &one,
+                                      .output_count = 1};
     const float row[1] = {2.5F};
     assert_int_equal(results_create(&options, &results, NULL), SHOAL_OK);
     assert_int_equal(results_add(results, 0, "x", row, NULL), SHOAL_OK);
