@@ -1,6 +1,7 @@
 #include "runtime/job_weights.h"
 
 #include "base/memory.h"
+#include "graph/derived.h"
 #include "runtime/origin.h"
 
 #include <stdio.h>
@@ -62,19 +63,39 @@ static uint32_t list_add(struct list *list, const struct manifest *manifest, siz
     return content;
 }
 
+/* Who needs what while the list is made. */
+struct needing {
+    struct list *list;
+    const struct manifest *manifest;
+    uint32_t device;
+};
+
+static shoal_status need_part(void *context, const struct graph_part *part,
+                              struct shoal_error *error) {
+    const struct needing *needing = context;
+    const struct manifest *manifest = needing->manifest;
+    const struct manifest_entry *entry = manifest_find(manifest, part->name);
+    if (entry == NULL) {
+        return error_set(error, SHOAL_NOT_FOUND,
+                         "the weights have no tensor '%s', which the model needs", part->name);
+    }
+    const uint32_t content = list_add(needing->list, manifest, (size_t)(entry - manifest->entries));
+    needing->list->needs[(size_t)needing->device * needing->list->capacity + content] = true;
+    return SHOAL_OK;
+}
+
+/* A derived tensor needs the stored ones that it is computed from. */
 static shoal_status need_param(struct list *list, const struct job_options *options,
-                               const struct graph_param *param, uint32_t device,
-                               struct shoal_error *error) {
-    const struct manifest *manifest = origin_manifest(options->origin);
+                               const struct graph *graph, const struct graph_param *param,
+                               uint32_t device, struct shoal_error *error) {
+    struct needing needing = {list, origin_manifest(options->origin), device};
     for (uint32_t p = 0; p < param->part_count; p++) {
-        const struct manifest_entry *entry = manifest_find(manifest, param->parts[p].name);
-        if (entry == NULL) {
-            return error_set(error, SHOAL_NOT_FOUND,
-                             "the weights have no tensor '%s', which the model needs",
-                             param->parts[p].name);
+        graph_value_id value;
+        if (derived_find(graph, param->parts[p].name, &value)) {
+            TRY(derived_visit(graph_constants_get(graph), value, need_part, &needing, error));
+        } else {
+            TRY(need_part(&needing, &param->parts[p], error));
         }
-        const uint32_t content = list_add(list, manifest, (size_t)(entry - manifest->entries));
-        list->needs[(size_t)device * list->capacity + content] = true;
     }
     return SHOAL_OK;
 }
@@ -86,7 +107,8 @@ static shoal_status need_stage(struct list *list, const struct job_options *opti
         graph_range_params(graph, stage->first, stage->last, params, graph_param_count(graph));
     list->needs[stage->device * list->capacity] = true;
     for (uint32_t i = 0; i < count; i++) {
-        TRY(need_param(list, options, graph_param_get(graph, params[i]), stage->device, error));
+        TRY(need_param(list, options, graph, graph_param_get(graph, params[i]), stage->device,
+                       error));
     }
     return SHOAL_OK;
 }

@@ -5,6 +5,7 @@
 #include "formats/json.h"
 #include "formats/safetensors.h"
 #include "platform/file.h"
+#include "runtime/onnx_weights.h"
 #include "runtime/stage.h"
 
 #include <stdlib.h>
@@ -24,12 +25,25 @@ struct origin_file {
 
 struct origin_content {
     char key[DIGEST_TEXT];
+    const unsigned char *memory; /* decoded; NULL: it lies in a file */
     size_t file;
     uint64_t offset, bytes;
 };
 
+/* A stored tensor, of whichever kind of file. */
+struct origin_tensor {
+    const char *name;
+    enum dtype dtype;
+    struct shape shape;
+    size_t bytes, file, offset;
+    void *memory; /* decoded, owned; NULL: it lies in a file */
+};
+
 struct origin {
     struct weight_source *source;
+    bool onnx;
+    struct origin_tensor *tensors; /* sorted by name */
+    size_t tensor_count;
     struct origin_file *files;
     size_t file_count;
     struct manifest manifest;
@@ -44,7 +58,7 @@ struct origin {
 struct opening {
     const struct origin_options *options;
     struct origin *origin;
-    const struct safetensors_entry *tensors; /* of all files, sorted by name */
+    const struct origin_tensor *tensors; /* of all files, sorted by name */
     size_t count;
     struct manifest_entry *entries; /* [count], the same order; key "" until it is known */
     unsigned char *piece;           /* [HASH_PIECE] */
@@ -55,6 +69,10 @@ void origin_close(struct origin *origin) {
     if (origin == NULL) {
         return;
     }
+    for (size_t i = 0; i < origin->tensor_count; i++) {
+        mem_free(origin->tensors[i].memory);
+    }
+    mem_free(origin->tensors);
     for (size_t i = 0; i < origin->file_count; i++) {
         if (origin->files[i].fd >= 0) {
             (void)close(origin->files[i].fd);
@@ -81,10 +99,23 @@ static shoal_status check_unchanged(const struct origin_file *file, struct shoal
 }
 
 /* The files that the source mapped, once more, for reading: a map of a file that shrinks kills. */
+static const char *file_of(const struct origin *origin, size_t index,
+                           const struct file_identity **identity) {
+    if (!origin->onnx) {
+        return safetensors_shard(origin->source, index, identity);
+    }
+    const struct onnx_model *model = onnx_weights_model(origin->source);
+    if (index >= model->file_count) {
+        return NULL;
+    }
+    *identity = &model->files[index]->identity;
+    return model->files[index]->path;
+}
+
 static shoal_status open_files(struct origin *origin, struct shoal_error *error) {
     const struct file_identity *identity;
     size_t count = 0;
-    while (safetensors_shard(origin->source, count, &identity) != NULL) {
+    while (file_of(origin, count, &identity) != NULL) {
         count++;
     }
     origin->files = mem_calloc(count, sizeof *origin->files);
@@ -94,7 +125,7 @@ static shoal_status open_files(struct origin *origin, struct shoal_error *error)
     for (size_t i = 0; i < count; i++) {
         struct origin_file *file = &origin->files[origin->file_count++];
         file->fd = -1;
-        file->path = safetensors_shard(origin->source, i, &identity);
+        file->path = file_of(origin, i, &identity);
         file->identity = *identity;
         TRY(file_open(file->path, &file->fd, error));
         TRY(check_unchanged(file, error));
@@ -123,7 +154,7 @@ static json_t *identity_json(const struct file_identity *identity) {
 static bool take_keys(struct opening *opening, size_t file, const struct manifest *stored) {
     size_t matching = 0;
     for (size_t i = 0; i < opening->count; i++) {
-        if (opening->tensors[i].shard == file) {
+        if (opening->tensors[i].file == file) {
             const struct manifest_entry *entry = &opening->entries[i];
             const struct manifest_entry *kept = manifest_find(stored, entry->name);
             if (kept == NULL || kept->dtype != entry->dtype ||
@@ -137,7 +168,7 @@ static bool take_keys(struct opening *opening, size_t file, const struct manifes
         return false;
     }
     for (size_t i = 0; i < opening->count; i++) {
-        if (opening->tensors[i].shard == file) {
+        if (opening->tensors[i].file == file) {
             memcpy(opening->entries[i].key, manifest_find(stored, opening->entries[i].name)->key,
                    DIGEST_TEXT);
         }
@@ -185,7 +216,7 @@ static shoal_status file_manifest(const struct opening *opening, size_t file, ch
     }
     size_t count = 0, size = 0;
     for (size_t i = 0; i < opening->count; i++) {
-        if (opening->tensors[i].shard == file) {
+        if (opening->tensors[i].file == file) {
             entries[count++] = opening->entries[i];
         }
     }
@@ -243,10 +274,15 @@ static bool progress(const struct opening *opening) {
 }
 
 static shoal_status hash_tensor(struct opening *opening, size_t index, struct shoal_error *error) {
-    const struct safetensors_entry *tensor = &opening->tensors[index];
-    const struct origin_file *file = &opening->origin->files[tensor->shard];
+    const struct origin_tensor *tensor = &opening->tensors[index];
+    const struct origin_file *file = &opening->origin->files[tensor->file];
     struct digest digest;
     digest_init(&digest);
+    if (tensor->memory != NULL) {
+        digest_update(&digest, tensor->memory, tensor->bytes);
+        digest_final(&digest, opening->entries[index].key);
+        return SHOAL_OK;
+    }
     for (size_t at = 0; at < tensor->bytes;) {
         const size_t left = tensor->bytes - at, want = left < HASH_PIECE ? left : HASH_PIECE;
         size_t got = 0;
@@ -281,7 +317,7 @@ static shoal_status find_keys(struct opening *opening, struct shoal_error *error
     shoal_status status = SHOAL_OK;
     for (size_t f = 0; f < origin->file_count && status == SHOAL_OK; f++) {
         for (size_t i = 0; i < opening->count && status == SHOAL_OK && !known[f]; i++) {
-            if (opening->tensors[i].shard == f) {
+            if (opening->tensors[i].file == f) {
                 status = hash_tensor(opening, i, error);
             }
         }
@@ -317,7 +353,8 @@ static shoal_status index_contents(struct opening *opening, struct shoal_error *
     for (size_t i = 0; i < opening->count; i++) {
         struct origin_content *content = &origin->contents[i];
         memcpy(content->key, opening->entries[i].key, DIGEST_TEXT);
-        content->file = opening->tensors[i].shard;
+        content->memory = opening->tensors[i].memory;
+        content->file = opening->tensors[i].file;
         content->offset = opening->tensors[i].offset;
         content->bytes = opening->tensors[i].bytes;
     }
@@ -349,8 +386,60 @@ static shoal_status make_manifest(struct opening *opening, struct shoal_error *e
     return index_contents(opening, error);
 }
 
+static shoal_status list_safetensors(struct origin *origin, struct shoal_error *error) {
+    size_t count;
+    const struct safetensors_entry *entries = safetensors_list(origin->source, &count);
+    origin->tensors = mem_calloc(count > 0 ? count : 1, sizeof *origin->tensors);
+    if (origin->tensors == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for %zu tensors", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        origin->tensors[i] = (struct origin_tensor){.name = entries[i].name,
+                                                    .dtype = entries[i].dtype,
+                                                    .shape = entries[i].shape,
+                                                    .bytes = entries[i].bytes,
+                                                    .file = entries[i].shard,
+                                                    .offset = entries[i].offset};
+    }
+    origin->tensor_count = count;
+    return SHOAL_OK;
+}
+
+/* Tensors that do not lie in the file as they are in memory are decoded once. */
+static shoal_status list_onnx(struct origin *origin, struct shoal_error *error) {
+    size_t count;
+    const struct onnx_stored *stored = onnx_weights_list(origin->source, &count);
+    origin->tensors = mem_calloc(count > 0 ? count : 1, sizeof *origin->tensors);
+    if (origin->tensors == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for %zu tensors", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct origin_tensor *tensor = &origin->tensors[origin->tensor_count];
+        if (stored[i].bytes == 0 || stored[i].name[0] == '\0') {
+            continue; /* nothing that a device could need */
+        }
+        *tensor = (struct origin_tensor){.name = stored[i].name,
+                                         .dtype = stored[i].dtype,
+                                         .shape = stored[i].shape,
+                                         .bytes = stored[i].bytes,
+                                         .file = stored[i].file,
+                                         .offset = stored[i].offset};
+        if (stored[i].file == ONNX_NO_FILE) {
+            struct tensor decoded;
+            TRY(onnx_tensor_read(stored[i].tensor, &decoded, error));
+            tensor->memory = decoded.data;
+            tensor->file = 0;
+        }
+        origin->tensor_count++;
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status fill(struct opening *opening, struct shoal_error *error) {
-    opening->tensors = safetensors_list(opening->origin->source, &opening->count);
+    struct origin *origin = opening->origin;
+    TRY(origin->onnx ? list_onnx(origin, error) : list_safetensors(origin, error));
+    opening->tensors = origin->tensors;
+    opening->count = origin->tensor_count;
     opening->entries =
         mem_calloc(opening->count > 0 ? opening->count : 1, sizeof *opening->entries);
     opening->piece = mem_alloc(HASH_PIECE);
@@ -358,13 +447,13 @@ static shoal_status fill(struct opening *opening, struct shoal_error *error) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for %zu tensors", opening->count);
     }
     for (size_t i = 0; i < opening->count; i++) {
-        const struct safetensors_entry *tensor = &opening->tensors[i];
+        const struct origin_tensor *tensor = &opening->tensors[i];
         opening->entries[i] = (struct manifest_entry){.name = tensor->name,
                                                       .dtype = tensor->dtype,
                                                       .shape = tensor->shape,
                                                       .bytes = tensor->bytes};
     }
-    TRY(open_files(opening->origin, error));
+    TRY(open_files(origin, error));
     TRY(find_keys(opening, error));
     return make_manifest(opening, error);
 }
@@ -378,6 +467,7 @@ shoal_status origin_open(const struct origin_options *options, struct origin **o
     }
     arena_init(&origin->manifest.arena);
     struct opening opening = {.options = options, .origin = origin};
+    origin->onnx = onnx_weights_is(options->path);
     shoal_status status = weights_open(&spec, &origin->source, error);
     if (status == SHOAL_OK) {
         status = fill(&opening, error);
@@ -429,6 +519,11 @@ shoal_status origin_read(const struct origin *origin, const char *key, uint64_t 
     const struct origin_content *content = find(origin, key);
     if (content == NULL) {
         memcpy(out, origin->json + offset, want);
+        *got = want;
+        return SHOAL_OK;
+    }
+    if (content->memory != NULL) {
+        memcpy(out, content->memory + offset, want);
         *got = want;
         return SHOAL_OK;
     }

@@ -1,6 +1,6 @@
 /*
- * The origin of a model's contents: its safetensors files on the owner's machine, cut into tensors
- * by SHA-256. Devices ask for contents by key; the origin reads them from where they lie.
+ * The origin of a model's contents: its safetensors or ONNX files on the owner's machine, cut into
+ * tensors by SHA-256. Devices ask for contents by key; the origin reads them from where they lie.
  *
  * Hashing a model takes seconds, so the hashes of each file are kept in the store under its path,
  * good for as long as size, modification time and inode stay. A file must not change while it is in
@@ -18,7 +18,7 @@
 struct origin;
 
 struct origin_options {
-    const char *path;    /* model.safetensors, or a model.safetensors.index.json */
+    const char *path;    /* model.safetensors, a model.safetensors.index.json, or a .onnx file */
     struct store *store; /* for the hashes; may be NULL */
     /* While hashing, now and then; done and total in bytes of the files that have to be hashed.
      * false: stop (CANCELLED). May be NULL. */

@@ -2,10 +2,12 @@
 
 #include "base/memory.h"
 #include "formats/safetensors.h"
+#include "graph/derived.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
 #include "runtime/cancel_source.h"
 #include "runtime/content_source.h"
+#include "runtime/onnx_weights.h"
 
 #include <string.h>
 
@@ -33,6 +35,9 @@ shoal_status weights_open(const struct weights_spec *spec, struct weight_source 
     }
     if (spec->path == NULL) {
         return weights_random_create(spec->seed, out, error);
+    }
+    if (onnx_weights_is(spec->path)) {
+        return onnx_weights_open(spec->path, out, error);
     }
     const size_t length = strlen(spec->path), end = sizeof index_suffix - 1;
     if (length > end && strcmp(spec->path + length - end, index_suffix) == 0) {
@@ -140,6 +145,21 @@ void stage_memory_get(const struct stage *stage, struct stage_memory *out) {
     *out = stage->memory;
 }
 
+/* What the graph derives is computed here; random weights have derived tensors like any other. All
+ * lengths derive alike (model_graph_alike). */
+static shoal_status load_from(struct stage *stage, struct weight_source *source,
+                              struct shoal_error *error) {
+    const struct graph *graph = stage->variants[0].graph;
+    struct weight_source *derived = NULL;
+    if (graph_constants_get(graph) == NULL) {
+        return executor_group_load(stage->group, source, error);
+    }
+    TRY(weights_derived_create(graph, source, &derived, error));
+    const shoal_status status = executor_group_load(stage->group, derived, error);
+    derived->ops->destroy(derived);
+    return status;
+}
+
 shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
                         struct shoal_error *error) {
     struct weight_source *source = NULL;
@@ -147,7 +167,7 @@ shoal_status stage_load(struct stage *stage, const struct weights_spec *weights,
     if (weights->cancel != NULL) {
         TRY(cancel_source_create(source, weights->cancel, &source, error));
     }
-    const shoal_status loaded = executor_group_load(stage->group, source, error);
+    const shoal_status loaded = load_from(stage, source, error);
     source->ops->destroy(source);
     TRY(loaded);
     memory_trim();

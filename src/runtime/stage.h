@@ -19,8 +19,8 @@
 struct contents;
 struct manifest;
 
-/* Where weights are: contents that a manifest names, or a safetensors file or an index of shards on
- * this machine, or a seed. */
+/* Where weights are: contents that a manifest names, or a safetensors file, an index of shards or
+ * an ONNX file on this machine, or a seed. */
 struct weights_spec {
     uint64_t seed;
     const char *path;                /* borrowed; NULL = random from the seed */
