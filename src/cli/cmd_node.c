@@ -7,6 +7,7 @@
 #include "platform/file.h"
 #include "platform/process.h"
 #include "runtime/cluster.h"
+#include "runtime/control.h"
 #include "runtime/keys.h"
 #include "runtime/node.h"
 #include "store/contents.h"
@@ -145,10 +146,12 @@ static shoal_status start(struct node_arguments *arguments, struct shoal_error *
     static char key[1024], allow[1024];
     TRY(file_or_default(&arguments->key, "key", key, sizeof key, error));
     TRY(file_or_default(&arguments->allow, "allow", allow, sizeof allow, error));
-    struct zmq_transport_options options = {.base = {.name = arguments->name,
-                                                     .message_bytes = arguments->message_bytes,
-                                                     .lost_after_ns = CLUSTER_LOST_AFTER_NS},
-                                            .listen = arguments->listen};
+    struct zmq_transport_options options = {
+        .base = {.name = arguments->name,
+                 .message_bytes = arguments->message_bytes,
+                 .control_bytes = arguments->local ? CONTROL_LOCAL_BYTES : CONTROL_BYTES,
+                 .lost_after_ns = CLUSTER_LOST_AFTER_NS},
+        .listen = arguments->listen};
     TRY(keys_read(arguments->key, &options.keys, error));
     struct zmq_allowed *allowed;
     TRY(keys_read_allowed(arguments->allow, &allowed, &options.allowed_count, error));

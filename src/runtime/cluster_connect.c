@@ -55,6 +55,7 @@ static shoal_status make_transport(struct cluster *cluster, const struct cluster
         .base = {.name = CLUSTER_OWNER,
                  .session = true,
                  .message_bytes = options->message_bytes,
+                 .control_bytes = CONTROL_BYTES,
                  .lost_after_ns = CLUSTER_LOST_AFTER_NS},
         .keys = *options->keys,
         .allowed = allowed,

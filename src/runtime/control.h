@@ -14,6 +14,11 @@
 
 #include <jansson.h>
 
+/* The largest control message that nodes and owners take; between an owner and the devices it
+ * started, where a model of any size goes with a request. */
+#define CONTROL_BYTES ((size_t)512 << 10)
+#define CONTROL_LOCAL_BYTES ((size_t)128 << 20)
+
 /* Takes the reference to document in every case. Errors: NO_MEMORY, INVALID (too large), and
  * transport's send. */
 NODISCARD shoal_status control_send(struct transport *transport, const char *peer,

@@ -1,8 +1,8 @@
 #include "runtime/job_stages.h"
 
 #include "base/log.h"
-#include "base/memory.h"
 #include "platform/clock.h"
+#include "runtime/model_text.h"
 #include "runtime/origin.h"
 
 #include <string.h>
@@ -34,22 +34,17 @@ static json_t *neighbour(const struct cluster_device *device) {
                                       device->address, "key", device->key);
 }
 
-static shoal_status prepare_request(const struct job_options *options, uint64_t id, uint32_t index,
+static shoal_status prepare_request(const struct job_options *options,
+                                    const struct model_text *model, uint64_t id, uint32_t index,
                                     json_t **out, struct shoal_error *error) {
-    char *model;
     json_t *weights = weights_document(options);
     if (weights == NULL) {
         return error_set(error, SHOAL_INVALID, "%s: the weights' path must be UTF-8",
                          options->weights.path);
     }
-    const shoal_status status = model_config_to_json(options->model, &model, error);
-    if (status != SHOAL_OK) {
-        json_decref(weights);
-        return status;
-    }
     const struct plan_stage *stage = &options->placement->stages[index];
     const uint32_t stages = options->placement->stage_count;
-    *out = json_pack("{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:i, s:o, s:o, s:s, s:o, s:O}",
+    *out = json_pack("{s:s, s:I, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:i, s:o, s:o, s:o, s:o, s:O}",
                      "call", "prepare", "job", (json_int_t)id, "generation", 1, "stage", (int)index,
                      "stages", (int)stages, "first", (json_int_t)stage->first, "last",
                      (json_int_t)stage->last, "batch", (json_int_t)options->batch, "threads",
@@ -57,19 +52,26 @@ static shoal_status prepare_request(const struct job_options *options, uint64_t 
                      options->cluster->local != NULL ? LOCAL_LEASE_S : LEASE_S, "previous",
                      neighbour(index > 0 ? device_of(options, index - 1) : NULL), "next",
                      neighbour(index + 1 < stages ? device_of(options, index + 1) : NULL), "model",
-                     model, "weights", weights, "choice", options->choice);
-    mem_free(model);
+                     model_text_json(model), "weights", weights, "choice", options->choice);
     return SHOAL_OK; /* a request that is NULL for want of memory is cluster_ask's to report */
 }
 
 shoal_status job_stages_prepare(const struct job_options *options, uint64_t id,
                                 struct shoal_error *error) {
+    struct model_text model;
+    TRY(model_text_make(options->model, options->cluster, &model, error));
     cluster_lease(options->cluster, LEASE_S * CLOCK_SECOND);
-    for (uint32_t i = 0; i < options->placement->stage_count; i++) {
+    shoal_status status = SHOAL_OK;
+    for (uint32_t i = 0; i < options->placement->stage_count && status == SHOAL_OK; i++) {
         json_t *request;
-        TRY(prepare_request(options, id, i, &request, error));
-        TRY(cluster_ask(options->cluster, options->placement->stages[i].device, request, error));
+        status = prepare_request(options, &model, id, i, &request, error);
+        if (status == SHOAL_OK) {
+            status =
+                cluster_ask(options->cluster, options->placement->stages[i].device, request, error);
+        }
     }
+    model_text_fini(&model);
+    TRY(status);
     return cluster_collect(options->cluster, PREPARE_NS, error);
 }
 

@@ -6,6 +6,7 @@
 #include "platform/cpu.h"
 #include "platform/file.h"
 #include "platform/process.h"
+#include "runtime/control.h"
 #include "runtime/keys.h"
 #include "runtime/node.h"
 #include "transport/inproc/inproc.h"
@@ -131,6 +132,7 @@ static shoal_status start_processes(struct cluster *cluster, const struct cluste
     const struct zmq_transport_options transport = {
         .base = {.name = CLUSTER_OWNER,
                  .message_bytes = options->message_bytes,
+                 .control_bytes = CONTROL_LOCAL_BYTES,
                  .lost_after_ns = CLUSTER_LOST_AFTER_NS},
         .keys = owner,
         .allowed = cluster->local->allowed,
@@ -155,6 +157,7 @@ static shoal_status start_thread(struct cluster *cluster, uint32_t index,
     struct local_device *device = &cluster->local->devices[index];
     const struct transport_options transport = {.name = cluster->devices[index].name,
                                                 .message_bytes = options->message_bytes,
+                                                .control_bytes = CONTROL_LOCAL_BYTES,
                                                 .lost_after_ns = CLUSTER_LOST_AFTER_NS};
     TRY(inproc_create(cluster->local->hub, &transport, &device->transport, error));
     const struct node_options node = {.name = cluster->devices[index].name,
@@ -182,6 +185,7 @@ static shoal_status start_threads(struct cluster *cluster, const struct cluster_
     }
     const struct transport_options transport = {.name = CLUSTER_OWNER,
                                                 .message_bytes = options->message_bytes,
+                                                .control_bytes = CONTROL_LOCAL_BYTES,
                                                 .lost_after_ns = CLUSTER_LOST_AFTER_NS};
     return inproc_create(cluster->local->hub, &transport, &cluster->transport, error);
 }

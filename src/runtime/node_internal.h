@@ -23,7 +23,6 @@
 #define NODE_MAX_DIALS 16
 #define NODE_NO_KEY "-" /* inproc's */
 #define NODE_MAX_BATCH 4096
-#define NODE_MODEL_TEXT 4096
 
 enum node_job_state {
     NODE_JOB_FREE,

@@ -4,6 +4,8 @@
 #include "base/memory.h"
 #include "platform/clock.h"
 #include "platform/cpu.h"
+#include "runtime/model_text.h"
+#include "store/contents.h"
 
 #include <string.h>
 
@@ -26,11 +28,48 @@ void node_refuse(struct node *node, const char *peer, uint64_t id,
     node_reply(node, peer, control_refusal(id, error));
 }
 
+/* A model whose JSON is a content of the cache here. */
+static shoal_status read_content(const struct node_call *call, const json_t *document,
+                                 struct model_config *model, struct shoal_error *error) {
+    struct contents *contents = call->node->options.contents;
+    struct file_map map;
+    const char *key;
+    TRY(control_text(document, "content", DIGEST_TEXT - 1, &key, error));
+    if (contents == NULL) {
+        return error_set(error, SHOAL_UNSUPPORTED, "%s has no cache for a model of this size",
+                         call->node->name);
+    }
+    TRY(contents_map(contents, key, &map, error));
+    char text[DIGEST_TEXT];
+    struct digest digest;
+    digest_init(&digest);
+    digest_update(&digest, map.data, map.size);
+    digest_final(&digest, text);
+    shoal_status status = SHOAL_OK;
+    if (strcmp(text, key) != 0) {
+        const shoal_status removed = contents_remove(contents, key, false, NULL);
+        (void)removed;
+        status = error_set(error, SHOAL_CORRUPT, "the model in the cache is damaged");
+    } else if (map.size > MODEL_TEXT_LIMIT) {
+        status = error_set(error, SHOAL_UNSUPPORTED, "a model of more than %zu bytes of JSON",
+                           MODEL_TEXT_LIMIT);
+    } else {
+        status = model_config_from_json((const char *)map.data, map.size, model, error);
+    }
+    file_map_close(&map);
+    return status;
+}
+
 shoal_status node_read_model(const struct node_call *call, struct model_config *model,
                              int64_t *batch, struct shoal_error *error) {
-    const char *text;
-    TRY(control_text(call->request, "model", NODE_MODEL_TEXT, &text, error));
-    TRY(model_config_from_json(text, strlen(text), model, error));
+    const json_t *given = json_object_get(call->request, "model");
+    if (json_is_object(given)) {
+        TRY(read_content(call, given, model, error));
+    } else {
+        const char *text;
+        TRY(control_text(call->request, "model", MODEL_TEXT_LIMIT, &text, error));
+        TRY(model_config_from_json(text, strlen(text), model, error));
+    }
     TRY(control_integer(call->request, "batch", 1, NODE_MAX_BATCH, batch, error));
     if (model_batch(model) != 0 && model_batch(model) != *batch) {
         return error_set(error, SHOAL_INVALID,

@@ -8,6 +8,7 @@
 #include "runtime/cluster_file.h"
 #include "runtime/control.h"
 #include "runtime/link_survey.h"
+#include "runtime/model_text.h"
 #include "runtime/stage.h"
 
 #include <math.h>
@@ -105,14 +106,14 @@ static void device_text(const struct planning *planning, uint32_t device, char t
 }
 
 static json_t *model_request(const struct planning *planning, uint32_t device, const char *call,
-                             const char *model) {
-    return json_pack("{s:s, s:s, s:I, s:i}", "call", call, "model", model, "batch",
+                             const struct model_text *model) {
+    return json_pack("{s:s, s:o, s:I, s:i}", "call", call, "model", model_text_json(model), "batch",
                      (json_int_t)planning->options.batch, "threads",
                      cluster_threads(planning->options.cluster, device));
 }
 
 /* `auto`: the first device's measurements decide for all, so that all compute the same bits. */
-static shoal_status find_choice(struct planning *planning, const char *model,
+static shoal_status find_choice(struct planning *planning, const struct model_text *model,
                                 struct shoal_error *error) {
     if (strcmp(planning->options.kernels, "auto") != 0) {
         planning->choice = json_pack("{s:s, s:{}}", "default", planning->options.kernels, "ops");
@@ -122,7 +123,7 @@ static shoal_status find_choice(struct planning *planning, const char *model,
     char device[TEXT_BYTES], key[3 * TEXT_BYTES];
     device_text(planning, 0, device);
     (void)snprintf(key, sizeof key, "choice 1; %s; batch %lld; model %s", device,
-                   (long long)planning->options.batch, model);
+                   (long long)planning->options.batch, model_text_name(model));
     planning->choice = look_up(planning, key);
     if (planning->choice != NULL) {
         struct kernel_choice *choice;
@@ -169,8 +170,9 @@ static bool is_profile(const json_t *document, uint32_t segments) {
     return true;
 }
 
-static shoal_status profile_device(struct planning *planning, uint32_t device, const char *model,
-                                   const char *key, struct shoal_error *error) {
+static shoal_status profile_device(struct planning *planning, uint32_t device,
+                                   const struct model_text *model, const char *key,
+                                   struct shoal_error *error) {
     const uint32_t segments = graph_segment_count(planning->graph);
     json_t *document = look_up(planning, key);
     if (document != NULL && is_profile(document, segments)) {
@@ -196,7 +198,7 @@ static shoal_status profile_device(struct planning *planning, uint32_t device, c
     return SHOAL_OK;
 }
 
-static shoal_status find_profiles(struct planning *planning, const char *model,
+static shoal_status find_profiles(struct planning *planning, const struct model_text *model,
                                   struct shoal_error *error) {
     char texts[2][TEXT_BYTES], key[3 * TEXT_BYTES];
     for (uint32_t i = 0; i < device_count(planning); i++) {
@@ -210,7 +212,7 @@ static shoal_status find_profiles(struct planning *planning, const char *model,
         if (planning->profiles[i] == NULL) {
             (void)snprintf(key, sizeof key, "segments 2; %s; kernels %s; batch %lld; model %s",
                            texts[0], planning->options.kernels, (long long)planning->options.batch,
-                           model);
+                           model_text_name(model));
             TRY(profile_device(planning, i, model, key, error));
         }
     }
@@ -463,13 +465,13 @@ static shoal_status allocate(struct planning *planning, struct shoal_error *erro
 static shoal_status gather(struct planning *planning, struct shoal_error *error) {
     TRY(model_build(planning->options.model, &planning->graph, error));
     TRY(allocate(planning, error));
-    char *model;
-    TRY(model_config_to_json(planning->options.model, &model, error));
-    shoal_status status = find_choice(planning, model, error);
+    struct model_text model;
+    TRY(model_text_make(planning->options.model, planning->options.cluster, &model, error));
+    shoal_status status = find_choice(planning, &model, error);
     if (status == SHOAL_OK) {
-        status = find_profiles(planning, model, error);
+        status = find_profiles(planning, &model, error);
     }
-    mem_free(model);
+    model_text_fini(&model);
     TRY(status);
     fill_devices(planning);
     fill_memory(planning);
