@@ -1,5 +1,7 @@
 #include "base/median.h"
 #include "cli/cli.h"
+#include "cli/session.h"
+#include "graph/derived.h"
 #include "graph/executor.h"
 #include "kernels/isa.h"
 #include "kernels/peak.h"
@@ -13,8 +15,9 @@
 #include <string.h>
 
 struct bench_arguments {
-    int64_t batch, threads, repeats, seed, length;
-    const char *isa, *kernels, *dtype;
+    int64_t batch, threads, repeats, seed, length; /* batch, length 0: not given */
+    const char *isa, *kernels, *dtype, *skip_passes;
+    struct args_list dims;
     bool json;
 };
 
@@ -47,6 +50,20 @@ static shoal_status time_model(const struct bench_arguments *arguments, const st
     return SHOAL_OK;
 }
 
+/* What the graph derives from stored tensors is computed here. */
+static shoal_status load(const struct graph *graph, struct executor *executor,
+                         struct weight_source *source, struct executor_weights **out,
+                         struct shoal_error *error) {
+    struct weight_source *derived = NULL;
+    if (graph_constants_get(graph) == NULL) {
+        return executor_weights_load(executor, source, out, error);
+    }
+    TRY(weights_derived_create(graph, source, &derived, error));
+    const shoal_status status = executor_weights_load(executor, derived, out, error);
+    derived->ops->destroy(derived);
+    return status;
+}
+
 static shoal_status bench_graph(const struct bench_arguments *arguments, const struct graph *graph,
                                 const struct kernel_choice *choice, const struct weights_spec *spec,
                                 struct bench_result *out, struct shoal_error *error) {
@@ -64,7 +81,7 @@ static shoal_status bench_graph(const struct bench_arguments *arguments, const s
         status = weights_open(spec, &source, error);
     }
     if (status == SHOAL_OK) {
-        status = executor_weights_load(executor, source, &weights, error);
+        status = load(graph, executor, source, &weights, error);
         source->ops->destroy(source);
     }
     if (status == SHOAL_OK) {
@@ -83,21 +100,22 @@ static shoal_status bench_graph(const struct bench_arguments *arguments, const s
     return status;
 }
 
-static shoal_status bench(const struct bench_arguments *arguments, const char *model,
-                          struct bench_result *out, struct shoal_error *error) {
-    enum isa isa;
-    TRY(isa_parse(arguments->isa, &isa, error));
-    TRY(isa_cap(isa, cli_argv, error));
-    enum precision precision;
-    TRY(cli_parse_dtype(arguments->dtype, &precision, error));
-    struct model_ref *ref;
-    TRY(model_ref_open(model, NULL, (uint64_t)arguments->seed, &ref, error));
+static shoal_status bench_model(struct bench_arguments *arguments, struct model_ref *ref,
+                                struct bench_result *out, struct shoal_error *error) {
     struct graph *graph = NULL;
     struct kernel_choice *choice = NULL;
-    struct model_config config = *model_ref_config(ref);
-    config.length = arguments->length > 0 ? arguments->length : config.length;
-    config.precision = precision;
-    shoal_status status = model_build(&config, &graph, error); /* refuses what is too long */
+    enum precision precision;
+    TRY(cli_parse_dtype(arguments->dtype, &precision, error));
+    if (model_ref_is_text(ref)) {
+        TRY(model_ref_set_length(
+            ref, arguments->length > 0 ? arguments->length : model_ref_config(ref)->length, error));
+    }
+    model_ref_set_precision(ref, precision);
+    const struct model_config *config = model_ref_config(ref);
+    arguments->batch = model_batch(config) > 0 ? model_batch(config)
+                       : arguments->batch > 0  ? arguments->batch
+                                               : 1;
+    shoal_status status = model_build(config, &graph, error); /* refuses what is too long */
     if (status == SHOAL_OK) {
         status = kernel_choice_create(&choice, error);
     }
@@ -112,6 +130,24 @@ static shoal_status bench(const struct bench_arguments *arguments, const char *m
     }
     kernel_choice_destroy(choice);
     graph_destroy(graph);
+    return status;
+}
+
+static shoal_status bench(struct bench_arguments *arguments, const char *model,
+                          struct bench_result *out, struct shoal_error *error) {
+    static struct import_dim dims[SESSION_MAX_DIMS]; /* for the process's life */
+    enum isa isa;
+    TRY(isa_parse(arguments->isa, &isa, error));
+    TRY(isa_cap(isa, cli_argv, error));
+    TRY(session_parse_dims(&arguments->dims, dims, SESSION_MAX_DIMS, error));
+    const struct model_ref_options options = {.seed = (uint64_t)arguments->seed,
+                                              .onnx = {.batch = arguments->batch,
+                                                       .dims = dims,
+                                                       .dim_count = arguments->dims.count,
+                                                       .skip_passes = arguments->skip_passes}};
+    struct model_ref *ref;
+    TRY(model_ref_open(model, &options, &ref, error));
+    const shoal_status status = bench_model(arguments, ref, out, error);
     model_ref_close(ref);
     return status;
 }
@@ -142,15 +178,16 @@ static void print_result(const struct bench_arguments *a, const char *model,
 }
 
 int cli_bench(int argc, char **argv) {
-    struct bench_arguments a = {.batch = 1,
-                                .threads = 1,
-                                .repeats = 7,
-                                .seed = 1,
-                                .isa = "native",
-                                .kernels = "auto",
-                                .dtype = "f32"};
+    static struct bench_arguments a;
+    a = (struct bench_arguments){
+        .threads = 1, .repeats = 7, .seed = 1, .isa = "native", .kernels = "auto", .dtype = "f32"};
     const struct args_option options[] = {
-        {"batch", ARGS_COUNT, "B", "items at once (default 1)", &a.batch, 1, 4096},
+        {"batch", ARGS_COUNT, "B", "items at once (default 1, or what an ONNX file fixes)",
+         &a.batch, 1, 4096},
+        {"dim", ARGS_LIST, "NAME=N...", "of an ONNX model: symbolic dimensions of its inputs",
+         &a.dims, 0, 0},
+        {"no-pass", ARGS_TEXT, "NAME,...",
+         "of an ONNX model: leave out these optimisations, or all", &a.skip_passes, 0, 0},
         {"threads", ARGS_COUNT, "T", "threads (default 1)", &a.threads, 1, 1024},
         {"repeats", ARGS_COUNT, "R", "runs, of which the median counts (default 7)", &a.repeats, 1,
          1000},

@@ -132,8 +132,10 @@ static shoal_status open_input(void *context, struct shoal_error *error) {
                                           .seed = (uint64_t)session->seed};
     TRY(input_open(&options, &arguments->input, error));
     if (model.length > 0) {
-        model_ref_set_length(session->model,
-                             model_length_for(&model, input_longest(arguments->input)));
+        const int64_t longest = input_longest(arguments->input);
+        const int64_t length = model_ref_length_for(session->model, longest);
+        TRY(model_ref_set_length(session->model, length < model.length ? length : model.length,
+                                 error));
         if (input_cut(arguments->input) > 0 && !session->json) {
             (void)fprintf(
                 stderr, "note: %llu of %llu texts are longer than %lld tokens and are cut\n",
@@ -260,12 +262,14 @@ static shoal_status run(struct run_arguments *arguments, const char *model, uint
                          "random:N");
     }
     for (size_t i = 0; i < arguments->inputs.count; i++) { /* before minutes of measuring */
-        const char *path = arguments->inputs.items[i];
-        if (strncmp(path, "random:", strlen("random:")) != 0 && !file_exists(path)) {
+        const char *path = arguments->inputs.items[i], *equals = strchr(path, '=');
+        if (strncmp(path, "random:", strlen("random:")) != 0 && !file_exists(path) &&
+            (equals == NULL || !file_exists(equals + 1))) {
             return error_set(error, SHOAL_NOT_FOUND, "--input %s: there is no such file or folder",
                              path);
         }
     }
+    session->inputs = &arguments->inputs;
     session->on_model = open_input;
     session->on_model_context = arguments;
     TRY(session_open(session, model, error));
@@ -299,13 +303,14 @@ int cli_run(int argc, char **argv) {
     a.deadline_s = 60;
     struct args_option options[SESSION_OPTIONS + 8] = {
         {"input", ARGS_LIST, "PATH...",
-         "images (JPEG, PNG) or texts (.txt, .tsv), folders, .npy arrays, or random:N", &a.inputs,
-         0, 0},
+         "images (JPEG, PNG) or texts (.txt, .tsv), folders, .npy or .pb arrays (NAME=FILE for "
+         "each of several inputs), or random:N",
+         &a.inputs, 0, 0},
         {"column", ARGS_TEXT, "NAME",
          "of a .tsv: name, or number if it has no names (default: sentence, text or the first)",
          &a.column, 0, 0},
         {"pair", ARGS_TEXT, "NAME", "of a .tsv: column of each item's second text", &a.pair, 0, 0},
-        {"output", ARGS_TEXT, "FILE", "results as JSON lines, or raw outputs as an array (.npy)",
+        {"output", ARGS_TEXT, "FILE", "results as JSON lines, or raw outputs as arrays (.npy)",
          &a.output, 0, 0},
         {"top", ARGS_COUNT, "K", "classes per item in --output (default 5)", &a.top, 1, 1000},
         {"logits", ARGS_FLAG, NULL, "raw outputs in --output too", &a.logits, 0, 0},
@@ -316,22 +321,28 @@ int cli_run(int argc, char **argv) {
     const struct args_command command = {
         .name = "run",
         .positional = "MODEL",
-        .summary = "Runs a model on items, pipelined over devices by the optimal partition. MODEL "
-                   "is a Hugging Face directory\n"
-                   "(config.json, model.safetensors) or a built-in name (vit-base, vit-large, "
-                   "vit-huge, deit-tiny, deit-small,\n"
-                   "deit-base, deit-*-distilled, bert-base, bert-large, bert-tiny ...). The same "
-                   "numbers as on one device, bit for bit, "
-                   "for any number of devices.",
-        .examples = "  shoal run ./vit-base-patch16-224 --input photos/ --devices 4\n"
-                    "  shoal run ./vit-base-patch16-224 --input photos/ --cluster mine.yaml\n"
-                    "  shoal run vit-large --input random:200 --devices 2 --threads 1 --json\n"
-                    "  shoal run ./deit-small --input a.jpg b.png --output results.jsonl --logits\n"
-                    "  shoal run ./all-MiniLM-L6-v2 --input sentences.txt --output "
-                    "embeddings.npy --microbatch 8\n"
-                    "  shoal run ./bert-mrpc --input pairs.tsv --column sentence1 --pair "
-                    "sentence2 --output labels.jsonl\n"
-                    "  shoal run vit-huge --input random:8 --devices 4 --memory 900M\n",
+        .summary =
+            "Runs a model on items, pipelined over devices by the optimal partition. MODEL "
+            "is an ONNX file (or a directory\n"
+            "with model.onnx), a Hugging Face directory (config.json, model.safetensors) or a "
+            "built-in name (vit-base, vit-large, "
+            "vit-huge, deit-tiny, deit-small,\n"
+            "deit-base, deit-*-distilled, bert-base, bert-large, bert-tiny ...). The same "
+            "numbers as on one device, bit for bit, "
+            "for any number of devices.",
+        .examples =
+            "  shoal run ./vit-base-patch16-224 --input photos/ --devices 4\n"
+            "  shoal run ./vit-base-patch16-224 --input photos/ --cluster mine.yaml\n"
+            "  shoal run vit-large --input random:200 --devices 2 --threads 1 --json\n"
+            "  shoal run ./deit-small --input a.jpg b.png --output results.jsonl --logits\n"
+            "  shoal run ./all-MiniLM-L6-v2 --input sentences.txt --output "
+            "embeddings.npy --microbatch 8\n"
+            "  shoal run ./bert-mrpc --input pairs.tsv --column sentence1 --pair "
+            "sentence2 --output labels.jsonl\n"
+            "  shoal run vit-huge --input random:8 --devices 4 --memory 900M\n"
+            "  shoal run mobilenet.onnx --input photos/ --labels labels.txt --devices 2\n"
+            "  shoal run detector.onnx --input x.npy --output scores.npy\n"
+            "  shoal run decoder.onnx --input tokens=t.npy --dim T=64 --output logits.npy\n",
         .options = options,
         .option_count = count};
     bool done;

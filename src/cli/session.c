@@ -1,6 +1,7 @@
 #include "cli/session.h"
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "cli/cli.h"
 #include "kernels/isa.h"
 #include "platform/file.h"
@@ -13,7 +14,6 @@
 
 void session_init(struct session *session, const char *command) {
     *session = (struct session){.command = command,
-                                .microbatch = 1,
                                 .seed = 1,
                                 .kernels = "auto",
                                 .isa = "native",
@@ -39,8 +39,19 @@ size_t session_options(struct session *session, struct args_option *out) {
          &s->threads, 1, 1024},
         {"memory", ARGS_SIZE, "SIZE", "memory limit per device, e.g. 800M (default: none)",
          &s->memory, 0, 0},
-        {"microbatch", ARGS_COUNT, "M", "items that travel together (default 1)", &s->microbatch, 1,
+        {"microbatch", ARGS_COUNT, "M",
+         "items that travel together (default 1, or what an ONNX file fixes)", &s->microbatch, 1,
          4096},
+        {"dim", ARGS_LIST, "NAME=N...", "of an ONNX model: symbolic dimensions of its inputs",
+         &s->dims, 0, 0},
+        {"no-pass", ARGS_TEXT, "NAME,...",
+         "of an ONNX model: leave out these optimisations, or all (shoal check --help lists them)",
+         &s->skip_passes, 0, 0},
+        {"labels", ARGS_TEXT, "FILE", "of an ONNX model: its classes' names, one a line",
+         &s->labels, 0, 0},
+        {"preprocess", ARGS_TEXT, "FILE",
+         "of an ONNX model: how pictures become its input (preprocessor_config.json)",
+         &s->preprocess, 0, 0},
         {"weights", ARGS_TEXT, "FILE", "weights of a built-in model (.safetensors)", &s->weights, 0,
          0},
         {"vocab", ARGS_TEXT, "FILE", "a text model's vocabulary: vocab.txt or tokenizer.json",
@@ -189,9 +200,10 @@ static shoal_status prepare_text(struct session *session, struct shoal_error *er
                                      (long long)session->max_length, (long long)most);
     }
     if (most > 0) {
-        model_ref_set_length(session->model, session->max_length > 0
-                                                 ? session->max_length
-                                                 : model_ref_max_length(session->model));
+        return model_ref_set_length(session->model,
+                                    session->max_length > 0 ? session->max_length
+                                                            : model_ref_max_length(session->model),
+                                    error);
     }
     return SHOAL_OK;
 }
@@ -212,6 +224,51 @@ static shoal_status start_devices(struct session *session, struct shoal_error *e
                                          : start_local(session, bytes, error);
 }
 
+shoal_status session_parse_dims(const struct args_list *list, struct import_dim *out, size_t most,
+                                struct shoal_error *error) {
+    for (size_t i = 0; i < list->count; i++) {
+        const char *equals = strrchr(list->items[i], '=');
+        char *end = NULL;
+        const long long value = equals != NULL ? strtoll(equals + 1, &end, 10) : 0;
+        char *name = equals != NULL
+                         ? mem_format("%.*s", (int)(equals - list->items[i]), list->items[i])
+                         : NULL;
+        if (name == NULL || name[0] == '\0' || value < 1 || value > INT32_MAX || *end != '\0' ||
+            i == most) {
+            mem_free(name);
+            return error_set(error, SHOAL_USAGE,
+                             "--dim %s: write NAME=N with N at least 1, at most %zu of them",
+                             list->items[i], most);
+        }
+        out[i] = (struct import_dim){name, value};
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status open_model(struct session *session, const char *model,
+                               struct shoal_error *error) {
+    enum precision precision;
+    TRY(session_parse_dims(&session->dims, session->parsed_dims, SESSION_MAX_DIMS, error));
+    const struct model_ref_options options = {
+        .weights = session->weights,
+        .seed = (uint64_t)session->seed,
+        .labels = session->labels,
+        .preprocess = session->preprocess,
+        .onnx = {.batch = session->microbatch,
+                 .dims = session->parsed_dims,
+                 .dim_count = session->dims.count,
+                 .inputs = session->inputs != NULL ? session->inputs->items : NULL,
+                 .input_count = session->inputs != NULL ? session->inputs->count : 0,
+                 .skip_passes = session->skip_passes}};
+    TRY(model_ref_open(model, &options, &session->model, error));
+    TRY(prepare_text(session, error));
+    const int64_t fixed = model_batch(model_ref_config(session->model));
+    session->microbatch = fixed > 0 ? fixed : session->microbatch > 0 ? session->microbatch : 1;
+    TRY(cli_parse_dtype(session->dtype, &precision, error));
+    model_ref_set_precision(session->model, precision);
+    return SHOAL_OK;
+}
+
 shoal_status session_open(struct session *session, const char *model, struct shoal_error *error) {
     enum isa isa;
     TRY(check_flags(session, error));
@@ -226,11 +283,7 @@ shoal_status session_open(struct session *session, const char *model, struct sho
     TRY(isa_parse(session->isa, &isa, error));
     TRY(isa_cap(isa, cli_argv, error));
     process_catch_stop(NULL, NULL);
-    TRY(model_ref_open(model, session->weights, (uint64_t)session->seed, &session->model, error));
-    TRY(prepare_text(session, error));
-    enum precision precision;
-    TRY(cli_parse_dtype(session->dtype, &precision, error));
-    model_ref_set_precision(session->model, precision);
+    TRY(open_model(session, model, error));
     if (model_ref_note(session->model) != NULL && !session->json) {
         (void)fprintf(stderr, "note: %s\n", model_ref_note(session->model));
     }
@@ -294,4 +347,7 @@ void session_close(struct session *session) {
     cluster_file_free(session->file);
     store_close(session->store);
     model_ref_close(session->model);
+    for (size_t i = 0; i < SESSION_MAX_DIMS; i++) {
+        mem_free((char *)(uintptr_t)session->parsed_dims[i].name);
+    }
 }

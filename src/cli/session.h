@@ -14,6 +14,8 @@
 
 #include <stdatomic.h>
 
+#define SESSION_MAX_DIMS 32
+
 struct session {
     /* set by flags */
     const char *command;
@@ -21,11 +23,14 @@ struct session {
     bool in_process, json, measure_again, choose_devices, available;
     size_t memory;
     const char *kernels, *isa, *dtype, *link_codec, *weights, *vocab, *baseline, *cuts, *objective,
-        *cluster_path, *key_path;
+        *cluster_path, *key_path, *labels, *preprocess, *skip_passes;
+    struct args_list dims;          /* NAME=VALUE each */
+    const struct args_list *inputs; /* of the command, whose arrays bind dims; NULL: none */
     /* Called, if set, when the model is known and nothing has been planned yet. */
     shoal_status (*on_model)(void *context, struct shoal_error *error);
     void *on_model_context;
     /* made by session_open */
+    struct import_dim parsed_dims[SESSION_MAX_DIMS];
     struct cluster_file *file; /* --cluster's */
     struct model_ref *model;
     struct store *store;
@@ -37,7 +42,7 @@ struct session {
 void session_init(struct session *session, const char *command);
 
 /* The shared options; fills out, returns how many (at most SESSION_OPTIONS). */
-#define SESSION_OPTIONS 32
+#define SESSION_OPTIONS 40
 size_t session_options(struct session *session, struct args_option *out);
 
 /* Checks flags, caps the instruction set (may start the program again), loads the model, starts
@@ -67,6 +72,10 @@ NODISCARD shoal_status session_read_key(const char *path, struct zmq_keypair *ou
  * what to do, otherwise it is empty.
  */
 bool session_bit_identical(const struct session *session, char text[SHOAL_ERROR_TEXT]);
+
+/* Words NAME=N; mem_free the names. Errors: USAGE. */
+NODISCARD shoal_status session_parse_dims(const struct args_list *list, struct import_dim *out,
+                                          size_t most, struct shoal_error *error);
 
 /* NULL, with a warning, if there is none to be had. */
 struct store *session_open_store(void);

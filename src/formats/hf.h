@@ -31,6 +31,14 @@ NODISCARD shoal_status hf_config_parse(const void *bytes, size_t size, struct mo
                                        struct hf_labels *labels, struct shoal_error *error);
 void hf_labels_fini(struct hf_labels *labels);
 
+/* What a config.json of any architecture says of classes and sequences: labels->count 0 and *length
+ * 0 where it says nothing. Errors: CORRUPT. hf_labels_fini the labels. */
+NODISCARD shoal_status hf_labels_parse(const void *bytes, size_t size, struct hf_labels *labels,
+                                       int64_t *length, struct shoal_error *error);
+/* A class a line. Errors: those of file_read; CORRUPT (no line), NO_MEMORY. */
+NODISCARD shoal_status hf_labels_read(const char *path, struct hf_labels *labels,
+                                      struct shoal_error *error);
+
 /* preprocessor_config.json's text. Errors: CORRUPT, UNSUPPORTED. */
 NODISCARD shoal_status hf_preprocess_parse(const void *bytes, size_t size, enum model_family family,
                                            struct image_preprocess *out, struct shoal_error *error);

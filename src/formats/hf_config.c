@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "formats/hf_parts.h"
 #include "formats/json.h"
+#include "platform/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,6 +252,71 @@ shoal_status hf_config_parse(const void *bytes, size_t size, struct model_config
     if (status != SHOAL_OK) {
         hf_labels_fini(&found);
         return status;
+    }
+    *labels = found;
+    return SHOAL_OK;
+}
+
+static shoal_status parse_any(const json_t *root, struct hf_labels *labels, int64_t *length,
+                              struct shoal_error *error) {
+    const json_t *map = json_object_get(root, "id2label");
+    TRY(json_get_int(root, "max_position_embeddings", 1, HF_COUNT_LIMIT, length, error));
+    return json_is_object(map) && json_object_size(map) > 0 ? parse_labels(root, labels, error)
+                                                            : SHOAL_OK;
+}
+
+shoal_status hf_labels_parse(const void *bytes, size_t size, struct hf_labels *labels,
+                             int64_t *length, struct shoal_error *error) {
+    json_t *root = NULL;
+    TRY(json_parse_object(bytes, size, &root, error));
+    struct hf_labels found = {.names = NULL, .count = 0};
+    arena_init(&found.arena);
+    *length = 0;
+    const shoal_status status = parse_any(root, &found, length, error);
+    json_decref(root);
+    if (status != SHOAL_OK) {
+        hf_labels_fini(&found);
+        return status;
+    }
+    *labels = found;
+    return SHOAL_OK;
+}
+
+static shoal_status split_lines(char *text, struct hf_labels *labels, struct shoal_error *error) {
+    size_t count = 0;
+    for (const char *p = text; *p != '\0'; p++) {
+        count += *p == '\n' || p[1] == '\0';
+    }
+    if (count == 0 || count > LABEL_LIMIT) {
+        return error_set(error, SHOAL_CORRUPT, "%zu lines; 1 to %d labels can be", count,
+                         LABEL_LIMIT);
+    }
+    TRY(make_names(labels, count, error));
+    char *at = text;
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strcspn(at, "\n");
+        const bool last = at[length] == '\0';
+        at[length] = '\0';
+        at[strcspn(at, "\r")] = '\0';
+        labels->names[i] = arena_strdup(&labels->arena, at);
+        if (labels->names[i] == NULL) {
+            return error_set(error, SHOAL_NO_MEMORY, "no memory for labels");
+        }
+        at += last ? length : length + 1;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status hf_labels_read(const char *path, struct hf_labels *labels, struct shoal_error *error) {
+    char *text = NULL;
+    struct hf_labels found = {.names = NULL, .count = 0};
+    TRY(file_read(path, HF_JSON_LIMIT, &text, NULL, error));
+    arena_init(&found.arena);
+    const shoal_status status = split_lines(text, &found, error);
+    mem_free(text);
+    if (status != SHOAL_OK) {
+        hf_labels_fini(&found);
+        return error_wrap(error, status, "%s", path);
     }
     *labels = found;
     return SHOAL_OK;

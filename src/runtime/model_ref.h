@@ -1,6 +1,10 @@
 /*
- * What MODEL on a command line means: a Hugging Face directory, or a built-in name with weights
- * from a safetensors file or, with a warning, from a seed.
+ * What MODEL on a command line means: a Hugging Face directory, an ONNX file or a directory with a
+ * model.onnx, or a built-in name with weights from a safetensors file or, with a warning, from a
+ * seed.
+ *
+ * Beside an ONNX file, config.json (id2label, max_position_embeddings), preprocessor_config.json, a
+ * tokeniser's files and labels.txt are used.
  */
 #ifndef RUNTIME_MODEL_REF_H
 #define RUNTIME_MODEL_REF_H
@@ -8,16 +12,25 @@
 #include "formats/image_preprocess.h"
 #include "formats/wordpiece.h"
 #include "models/model.h"
+#include "runtime/model_onnx.h"
 #include "runtime/stage.h"
 
 struct model_ref;
 
+/* Strings and lists are borrowed as long as the model_ref lives. */
+struct model_ref_options {
+    const char *weights; /* a safetensors file for a built-in name; NULL: none */
+    uint64_t seed;
+    const char *labels, *preprocess; /* of an ONNX model: files in place of those beside it */
+    struct model_onnx_options onnx;  /* its batch: what is asked for, 0: whatever fits */
+};
+
 /*
- * weights: a safetensors file for a built-in name, or NULL. Errors: NOT_FOUND (neither a directory
- * nor a built-in name; lists these), UNSUPPORTED, those of hf_open, USAGE (--weights with a
- * directory).
+ * Errors: NOT_FOUND (neither a file, a directory nor a built-in name; lists these), UNSUPPORTED,
+ * those of hf_open, model_onnx_open and model_onnx_import, USAGE (an option that the kind of model
+ * has no use for).
  */
-NODISCARD shoal_status model_ref_open(const char *model, const char *weights, uint64_t seed,
+NODISCARD shoal_status model_ref_open(const char *model, const struct model_ref_options *options,
                                       struct model_ref **out, struct shoal_error *error);
 void model_ref_close(struct model_ref *ref); /* NULL allowed */
 
@@ -30,9 +43,15 @@ NODISCARD shoal_status model_ref_open_vocabulary(struct model_ref *ref, const ch
 const struct wordpiece *model_ref_wordpiece(const struct model_ref *ref);
 /* The most tokens of an item that model and tokeniser were made for; 0: pictures. */
 int64_t model_ref_max_length(const struct model_ref *ref);
+/* Whether items are texts. */
+bool model_ref_is_text(const struct model_ref *ref);
 /* The longest sequence of this run, at most what the model has: its configuration's length from now
- * on. */
-void model_ref_set_length(struct model_ref *ref, int64_t length);
+ * on. A text model of an ONNX file is imported here: before, its configuration has no graph.
+ * Errors: those of model_onnx_import; none otherwise. */
+NODISCARD shoal_status model_ref_set_length(struct model_ref *ref, int64_t length,
+                                            struct shoal_error *error);
+/* The length that this run has for items of so many tokens at most. */
+int64_t model_ref_length_for(const struct model_ref *ref, int64_t tokens);
 
 /* How its products compute: its configuration's precision from now on. */
 void model_ref_set_precision(struct model_ref *ref, enum precision precision);
