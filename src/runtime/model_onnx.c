@@ -200,6 +200,7 @@ static shoal_status name_outputs(const struct model_onnx *onnx, const struct imp
     const graph_value_id *ids;
     const uint32_t count = graph_outputs(result->graph, &ids);
     uint32_t named = 0;
+    memset(names, 0, MODEL_MAX_OUTPUTS * sizeof *names);
     for (uint32_t i = 0; i < result->output_count; i++) {
         const struct import_binding *output = &result->outputs[i];
         if (output->kind != ONNX_KIND_TENSOR || output->count != 1) {
@@ -207,11 +208,10 @@ static shoal_status name_outputs(const struct model_onnx *onnx, const struct imp
                              "%s: output %s is no tensor; such models cannot be run yet",
                              onnx->path, output->name);
         }
-        for (uint32_t k = 0; k < count && k < MODEL_MAX_OUTPUTS; k++) {
-            if (ids[k] == output->ports[0].value) {
-                names[k] = output->name;
-                named++;
-            }
+        const uint32_t index = output->ports[0].index;
+        if (index < MODEL_MAX_OUTPUTS && names[index] == NULL) {
+            names[index] = output->name;
+            named++;
         }
     }
     return named == count && count == result->output_count

@@ -70,7 +70,7 @@ static void what_is_not_there_is_1_and_named(void **state) {
            "/no/such.safetensors");
     expect("run vit-test --input random:5 --cluster c.yaml", 1, "the cluster file: c.yaml");
     expect("run vit-test --input random:5 --output /no/such/folder/x.jsonl", 1, "/no/such/folder");
-    expect("run model.onnx --input random:5", 1, "ONNX");
+    expect("run model.onnx --input random:5", 1, "there is no such file");
 }
 
 static void weights_that_do_not_fit_are_listed(void **state) {
