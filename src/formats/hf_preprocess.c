@@ -2,6 +2,7 @@
  */
 #include "formats/hf.h"
 #include "formats/json.h"
+#include "models/cnn.h"
 
 #include <string.h>
 
@@ -11,6 +12,14 @@ void hf_preprocess_default(const struct model_config *config, struct image_prepr
     const int32_t side = (int32_t)config->image_size;
     if (config->family == MODEL_BERT) {
         memset(out, 0, sizeof *out);
+        return;
+    }
+    if (cnn_is(config->family)) {
+        if (config->channels == 1) {
+            image_preprocess_digits(side, out);
+        } else {
+            image_preprocess_torchvision(side, out);
+        }
         return;
     }
     /* A DeiT without distillation is built and saved as a ViT; only its name tells. */

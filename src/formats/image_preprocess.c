@@ -20,15 +20,43 @@ void image_preprocess_vit(int32_t image_size, struct image_preprocess *out) {
     }
 }
 
-void image_preprocess_deit(int32_t image_size, struct image_preprocess *out) {
+static void imagenet(struct image_preprocess *out) {
     static const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
+    memcpy(out->mean, mean, sizeof mean);
+    memcpy(out->std, std, sizeof std);
+}
+
+void image_preprocess_torchvision(int32_t image_size, struct image_preprocess *out) {
+    common(out);
+    imagenet(out);
+    out->resample = IMAGE_BILINEAR;
+    if (image_size < 64) { /* pictures of CIFAR are as they are */
+        out->height = out->width = image_size;
+        return;
+    }
+    out->mode = IMAGE_RESIZE_SHORTEST;
+    out->shortest = (int32_t)((int64_t)image_size * 256 / 224);
+    out->do_center_crop = true;
+    out->crop_height = out->crop_width = image_size;
+}
+
+void image_preprocess_digits(int32_t image_size, struct image_preprocess *out) {
+    common(out);
+    out->resample = IMAGE_BILINEAR;
+    out->height = out->width = image_size;
+    for (int c = 0; c < 3; c++) {
+        out->mean[c] = 0.1307;
+        out->std[c] = 0.3081;
+    }
+}
+
+void image_preprocess_deit(int32_t image_size, struct image_preprocess *out) {
     common(out);
     out->resample = IMAGE_BICUBIC;
     out->height = out->width = (int32_t)((int64_t)image_size * 256 / 224);
     out->do_center_crop = true;
     out->crop_height = out->crop_width = image_size;
-    memcpy(out->mean, mean, sizeof mean);
-    memcpy(out->std, std, sizeof std);
+    imagenet(out);
 }
 
 bool image_preprocess_size(const struct image_preprocess *pre, int32_t *height, int32_t *width) {

@@ -32,6 +32,11 @@ void image_preprocess_vit(int32_t image_size, struct image_preprocess *out);
 /* What published DeiT models want: image_size·256/224 bicubic, centre crop, ImageNet's mean and
  * deviation. */
 void image_preprocess_deit(int32_t image_size, struct image_preprocess *out);
+/* What torchvision's convolutional networks want: the shorter side to image_size·256/224, bilinear,
+ * centre crop, ImageNet's mean and deviation; small images (CIFAR) are not cropped. */
+void image_preprocess_torchvision(int32_t image_size, struct image_preprocess *out);
+/* MNIST's: image_size², mean 0.1307, deviation 0.3081. */
+void image_preprocess_digits(int32_t image_size, struct image_preprocess *out);
 
 /* The output's size if it is the same for every picture; false otherwise. */
 bool image_preprocess_size(const struct image_preprocess *pre, int32_t *height, int32_t *width);

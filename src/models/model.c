@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "graph/precision.h"
 #include "models/bert.h"
+#include "models/cnn.h"
 #include "models/model_graph.h"
 #include "models/vit.h"
 
@@ -155,6 +156,14 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
         return check_graph(config, error);
     }
     TRY(check_text("prefix", config->prefix, error));
+    if (!(config->layer_norm_eps >= 0.0F && config->layer_norm_eps < 1.0F)) {
+        return error_set(error, SHOAL_INVALID,
+                         "model: layer_norm_eps is %g, it must be from 0 to 1",
+                         (double)config->layer_norm_eps);
+    }
+    if (cnn_is(config->family)) {
+        return cnn_check(config, error);
+    }
     TRY(check_range("hidden", config->hidden, 1, MAX_HIDDEN, error));
     TRY(check_range("layers", config->layers, 1, MAX_LAYERS, error));
     TRY(check_range("heads", config->heads, 1, MAX_HEADS, error));
@@ -165,11 +174,6 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
     }
     TRY(check_range("intermediate", config->intermediate, 1, MAX_INTERMEDIATE, error));
     TRY(check_range("labels", config->labels, 0, MAX_LABELS, error));
-    if (!(config->layer_norm_eps >= 0.0F && config->layer_norm_eps < 1.0F)) {
-        return error_set(error, SHOAL_INVALID,
-                         "model: layer_norm_eps is %g, it must be from 0 to 1",
-                         (double)config->layer_norm_eps);
-    }
     if ((unsigned)config->activation >= ACTIVATION_COUNT) {
         return error_set(error, SHOAL_INVALID, "model: unknown activation");
     }
@@ -208,6 +212,19 @@ shoal_status model_config_check(const struct model_config *config, struct shoal_
     X("minilm-l12", "", 384, 12, 12, 1536, 30522, 512, 128, 0, MEAN, true)          \
     /* A toy. */                                                                    \
     X("bert-test", "bert.", 32, 3, 4, 64, 120, 128, 128, 3, POOLER, false)
+
+/* name, family, hidden, layers, intermediate, image, channels, labels */
+#define CNN_LIST(X)                                         \
+    X("mlp", MLP, 512, 3, 0, 28, 1, 10)                     \
+    X("lenet", LENET, 6, 5, 0, 28, 1, 10)                   \
+    X("vgg-11", VGG, 64, 11, 4096, 224, 3, 1000)            \
+    X("vgg-16", VGG, 64, 16, 4096, 224, 3, 1000)            \
+    X("resnet-18", RESNET, 64, 18, 0, 224, 3, 1000)         \
+    X("resnet-20", RESNET, 16, 20, 0, 32, 3, 10)            \
+    X("resnet-50", RESNET, 64, 50, 0, 224, 3, 1000)         \
+    X("mobilenet-v2", MOBILENET, 32, 7, 1280, 224, 3, 1000) \
+    X("squeezenet", SQUEEZENET, 16, 10, 0, 224, 3, 1000)    \
+    X("squeezenet-1.1", SQUEEZENET, 16, 11, 0, 224, 3, 1000)
 
 /* Texts may not stand in parentheses where they fill an array.
  * NOLINTBEGIN(bugprone-macro-parentheses) */
@@ -250,12 +267,24 @@ static const struct model_config builtins[] = {
      .normalise = unit},
         BERT_LIST(X)
 #undef X
+#define X(label, kind, width, depth, mlp, image, planes, classes) \
+    {.family = MODEL_##kind,                                      \
+     .name = label,                                               \
+     .hidden = width,                                             \
+     .layers = depth,                                             \
+     .intermediate = mlp,                                         \
+     .image_size = image,                                         \
+     .channels = planes,                                          \
+     .labels = classes,                                           \
+     .layer_norm_eps = 1e-5F},
+            CNN_LIST(X)
+#undef X
 };
 /* NOLINTEND(bugprone-macro-parentheses) */
 
 static const char *const builtin_names[] = {
 #define X(label, ...) label,
-    VISION_LIST(X) BERT_LIST(X)
+    VISION_LIST(X) BERT_LIST(X) CNN_LIST(X)
 #undef X
         NULL};
 
@@ -286,8 +315,9 @@ static shoal_status build_family(const struct model_config *config, struct graph
         return model_graph_build(config->graph, config->length, out, error);
     }
     TRY(graph_create(out, error));
-    return config->family == MODEL_BERT ? bert_build(config, *out, error)
-                                        : vit_build(config, *out, error);
+    return cnn_is(config->family)         ? cnn_build(config, *out, error)
+           : config->family == MODEL_BERT ? bert_build(config, *out, error)
+                                          : vit_build(config, *out, error);
 }
 
 shoal_status model_build(const struct model_config *config, struct graph **out,

@@ -13,6 +13,9 @@
  *
  * Weight names are those that transformers writes; every layer has four segments (models/vit.h,
  * models/bert.h).
+ *
+ * Convolutional networks (models/cnn.h). Graph input: as a vision transformer's. Output: [BATCH,
+ * labels] logits. Weight names are torchvision's.
  */
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
@@ -24,10 +27,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MODEL_FAMILY_LIST(X)                                 \
-    X(VIT, "vit")     /* a class token before the patches */ \
-    X(DEIT, "deit")   /* class and distillation token */     \
-    X(BERT, "bert")   /* token embeddings, norms after */    \
+#define MODEL_FAMILY_LIST(X)                                                               \
+    X(VIT, "vit")   /* a class token before the patches */                                 \
+    X(DEIT, "deit") /* class and distillation token */                                     \
+    X(BERT, "bert") /* token embeddings, norms after */                                    \
+    X(MLP, "mlp")   /* convolutional networks: models/cnn.h says what their fields mean */ \
+    X(LENET, "lenet")                                                                      \
+    X(VGG, "vgg")                                                                          \
+    X(RESNET, "resnet")                                                                    \
+    X(MOBILENET, "mobilenet_v2")                                                           \
+    X(SQUEEZENET, "squeezenet")                                                            \
     X(GRAPH, "graph") /* no builder's: config.graph is the model (models/model_graph.h) */
 
 enum model_family {

@@ -50,7 +50,7 @@ static void test_every_builtin_is_sound_and_round_trips(void **state) {
         expect_equal(&config, &back);
         mem_free(text);
     }
-    assert_int_equal(count, 20);
+    assert_int_equal(count, 30);
 }
 
 static void test_an_unknown_builtin_lists_the_known(void **state) {
