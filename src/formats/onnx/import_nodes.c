@@ -6,11 +6,12 @@
 #include <string.h>
 
 static const struct import_converter *const tables[] = {
-    import_control_converters,  import_loop_converters,      import_structure_converters,
-    import_sequence_converters, import_data_converters,      import_elementwise_converters,
-    import_layout_converters,   import_network_converters,   import_quant_converters,
-    import_window_converters,   import_recurrent_converters, import_einsum_converters,
-    import_sample_converters,   import_signal_converters,    import_boxes_converters,
+    import_control_converters,   import_loop_converters,      import_structure_converters,
+    import_sequence_converters,  import_data_converters,      import_elementwise_converters,
+    import_layout_converters,    import_network_converters,   import_quant_converters,
+    import_window_converters,    import_recurrent_converters, import_einsum_converters,
+    import_sample_converters,    import_signal_converters,    import_boxes_converters,
+    import_attention_converters,
 };
 
 static const struct import_converter *find_converter(const char *domain, const char *op_type) {

@@ -109,7 +109,7 @@ extern const struct import_converter import_network_converters[]; /* products, n
 extern const struct import_converter import_window_converters[];  /* convolutions, pools */
 extern const struct import_converter import_recurrent_converters[], import_einsum_converters[];
 extern const struct import_converter import_sample_converters[], import_signal_converters[];
-extern const struct import_converter import_boxes_converters[];
+extern const struct import_converter import_boxes_converters[], import_attention_converters[];
 extern const struct import_converter import_quant_converters[];
 
 /* ---- refusals ---- */
