@@ -6,14 +6,11 @@
 #include "graph/passes/pass.h"
 
 /* The CONV2D, or LINEAR, that may take what comes behind it. */
-static const struct graph_node *open_core(const struct rewrite *rw, graph_value_id value,
-                                          bool activated) {
+static const struct graph_node *open_core(const struct rewrite *rw, graph_value_id value) {
     const struct graph_node *node = rewrite_maker(rw, value);
-    if (node == NULL || (node->op != OP_CONV2D && node->op != OP_LINEAR) ||
-        !match_inner(rw, value)) {
-        return NULL;
-    }
-    return node->attrs.activation == ACTIVATION_NONE || activated ? node : NULL;
+    const bool core = node != NULL && (node->op == OP_CONV2D || node->op == OP_LINEAR);
+    return core && match_inner(rw, value) && node->attrs.activation == ACTIVATION_NONE ? node
+                                                                                       : NULL;
 }
 
 static int64_t outputs_of(const struct rewrite *rw, const struct graph_node *core) {
@@ -73,7 +70,7 @@ static shoal_status fold_norm(struct rewrite *rw, const struct graph_node *core,
 static shoal_status batch_norm(struct rewrite *rw, graph_node_id id, struct shoal_error *error) {
     const struct graph_node node = *rewrite_node(rw, id);
     const graph_value_id x = rewrite_input(rw, &node, 0);
-    const struct graph_node *core = open_core(rw, x, false);
+    const struct graph_node *core = open_core(rw, x);
     graph_param_id stats[4], folded[2];
     if (core == NULL || core->input_count > 1 ||
         node.attrs.axis != rewrite_type(rw, x)->shape.rank - 1) {
@@ -98,10 +95,12 @@ static shoal_status per_output(struct rewrite *rw, graph_node_id id, bool *done,
     struct graph *graph = rewrite_graph(rw);
     for (int i = 0; i < 2; i++) {
         const graph_value_id value = rewrite_input(rw, node, i);
-        const struct graph_node *core = open_core(rw, value, false);
+        const struct graph_node *core = open_core(rw, value);
         graph_param_id row = GRAPH_NONE, params[2] = {GRAPH_NONE, GRAPH_NONE};
         graph_value_id a = 0, b = 0;
+        const bool adds = node->attrs.mode == BINARY_ADD;
         if (core == NULL || core->input_count > 1 ||
+            (core->op == OP_LINEAR && adds && core->param_count == 1) || /* pass_linear's */
             !match_same_type(rw, value, node->outputs[0]) ||
             !match_row(rw, rewrite_input(rw, node, 1 - i), rewrite_type(rw, value)->shape.rank,
                        outputs_of(rw, core), &row) ||
@@ -109,7 +108,6 @@ static shoal_status per_output(struct rewrite *rw, graph_node_id id, bool *done,
             continue;
         }
         const struct graph_node copy = *core;
-        const bool adds = node->attrs.mode == BINARY_ADD;
         const int64_t count = outputs_of(rw, core);
         *done = true;
         TRY(derive_reshaped(graph, graph_param_get(graph, row)->name, row, &SHAPE(count), &row,
@@ -142,7 +140,7 @@ static shoal_status residual(struct rewrite *rw, graph_node_id id, struct shoal_
     for (int i = 0; i < 2; i++) {
         const graph_value_id value = rewrite_input(rw, node, i);
         const graph_value_id beside = rewrite_input(rw, node, 1 - i);
-        const struct graph_node *core = open_core(rw, value, false);
+        const struct graph_node *core = open_core(rw, value);
         if (core != NULL && core->op == OP_CONV2D && core->input_count == 1 && beside != value &&
             match_same_type(rw, value, beside) && fuse_is_later(rw, core, best)) {
             best = core;
@@ -159,7 +157,7 @@ static shoal_status residual(struct rewrite *rw, graph_node_id id, struct shoal_
 static shoal_status activation(struct rewrite *rw, graph_node_id id, struct shoal_error *error) {
     enum activation function = ACTIVATION_NONE;
     const struct graph_node *node = rewrite_node(rw, id);
-    const struct graph_node *core = open_core(rw, rewrite_input(rw, node, 0), false);
+    const struct graph_node *core = open_core(rw, rewrite_input(rw, node, 0));
     if (core == NULL || core->op != OP_CONV2D || !fuse_activation_of(node, &function)) {
         return SHOAL_OK;
     }
