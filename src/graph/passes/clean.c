@@ -178,7 +178,7 @@ static shoal_status clean(struct rewrite *rw, graph_node_id id, struct shoal_err
         const struct shape shape = rewrite_type(rw, y)->shape;
         if (axes_can_reshape(&shape)) {
             TRY(axes_reshape(rw, id, NULL, rewrite_input(rw, inner, 0), &shape, &out, error));
-            return rewrite_replace(rw, y, out, error);
+            return rewrite_may_replace(rw, y, out) ? rewrite_replace(rw, y, out, error) : SHOAL_OK;
         }
     }
     return SHOAL_OK;

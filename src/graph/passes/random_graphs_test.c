@@ -49,7 +49,7 @@ static graph_value_id transpose(struct pool *p, graph_value_id x) {
 }
 
 static graph_value_id reshape(struct pool *p, graph_value_id x) {
-    const struct shape *s = shape_of(p, x);
+    const struct shape shape = *shape_of(p, x), *s = &shape;
     if (s->rank == 4) {
         const int64_t *d = s->dims;
         return draw(0, 1) == 0 ? test_reshape(p->graph, x, SHAPE(d[0], d[1], d[2] * d[3]))
@@ -129,7 +129,7 @@ static graph_value_id image(struct pool *p, graph_value_id x) {
 
 static graph_value_id rows(struct pool *p, graph_value_id x) {
     char name[32];
-    const struct shape *s = shape_of(p, x);
+    const struct shape shape = *shape_of(p, x), *s = &shape;
     const int64_t last = s->dims[s->rank - 1];
     const struct op_attrs norm = {.axis = s->rank - 1, .epsilon = 1e-2F};
     const struct op_attrs softmax = {.mode = SOFTMAX_EXP, .axis = (int32_t)draw(1, s->rank - 1)};
@@ -153,7 +153,7 @@ static graph_value_id rows(struct pool *p, graph_value_id x) {
 }
 
 static graph_value_id cut(struct pool *p, graph_value_id x) {
-    const struct shape *s = shape_of(p, x);
+    const struct shape shape = *shape_of(p, x), *s = &shape;
     struct op_attrs attrs = {0};
     const int axis = (int)draw(1, s->rank - 1);
     if (draw(0, 1) == 0) {
