@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "formats/onnx/check.h"
+#include "graph/passes/passes.h"
 #include "platform/file.h"
 
 #include <inttypes.h>
@@ -17,6 +18,7 @@
 struct check_arguments {
     struct args_list data, dims;
     int64_t threads;
+    const char *no_pass;
     bool json;
 };
 
@@ -30,6 +32,8 @@ struct check_command {
     struct arena arena;
     json_t *root; /* NULL: text is printed */
     uint32_t sets, agreeing;
+    uint32_t skip;          /* passes */
+    uint32_t ops[OP_COUNT]; /* nodes of the graph that ran last */
 };
 
 /* NAME=NUMBER */
@@ -274,6 +278,30 @@ static shoal_status check_model(struct check_command *check, struct shoal_error 
 
 /* ---- its data ---- */
 
+/* {"linear": 12, …}: what the model is when it runs */
+static json_t *ops_json(const struct check_command *check) {
+    json_t *nodes = json_object();
+    for (int op = 0; op < OP_COUNT; op++) {
+        if (check->ops[op] > 0) {
+            (void)json_object_set_new(nodes, op_describe((enum op)op)->name,
+                                      json_integer(check->ops[op]));
+        }
+    }
+    return nodes;
+}
+
+static void print_ops(const struct check_command *check) {
+    const char *separator = " ";
+    printf("  runs as");
+    for (int op = 0; op < OP_COUNT; op++) {
+        if (check->ops[op] > 0) {
+            printf("%s%" PRIu32 " %s", separator, check->ops[op], op_describe((enum op)op)->name);
+            separator = ", ";
+        }
+    }
+    printf("\n");
+}
+
 static void report_set(struct check_command *check, const char *directory,
                        const struct check_outcome *outcome, const char *refusal) {
     const bool agrees = refusal == NULL && outcome->agrees;
@@ -286,14 +314,28 @@ static void report_set(struct check_command *check, const char *directory,
         if (refusal == NULL) {
             (void)json_object_set_new(set, "outputs", json_integer(outcome->outputs));
             (void)json_object_set_new(set, "worst", json_real(outcome->worst));
+            (void)json_object_set_new(set, "nodes", ops_json(check));
         }
         (void)json_array_append_new(json_object_get(check->root, "data_sets"), set);
     } else if (agrees) {
         printf("%s: agrees; %" PRIu32 " outputs, at most %.3g apart\n", directory, outcome->outputs,
                outcome->worst);
+        print_ops(check);
     } else {
         printf("%s: %s\n", directory, text);
     }
+}
+
+static shoal_status optimise(const struct graph *graph, struct weight_source *source, void *context,
+                             struct graph **out, struct shoal_error *error) {
+    struct check_command *check = context;
+    const struct pass_options options = {.skip = check->skip, .source = source};
+    TRY(graph_optimise(graph, &options, out, error));
+    memset(check->ops, 0, sizeof check->ops);
+    for (graph_node_id id = 0; id < graph_node_count(*out); id++) {
+        check->ops[graph_node_get(*out, id)->op]++;
+    }
+    return SHOAL_OK;
 }
 
 static shoal_status check_set(struct check_command *check, const char *directory,
@@ -302,7 +344,9 @@ static shoal_status check_set(struct check_command *check, const char *directory
                                           .atol = CHECK_ATOL,
                                           .threads = (int)check->arguments->threads,
                                           .dims = check->dims,
-                                          .dim_count = check->dim_count};
+                                          .dim_count = check->dim_count,
+                                          .optimise = optimise,
+                                          .context = check};
     struct check_outcome outcome = {0};
     struct shoal_error why;
     const shoal_status status = check_data_set(check->model, directory, &options, &outcome, &why);
@@ -336,7 +380,10 @@ static shoal_status check_directory(struct check_command *check, const char *dir
 }
 
 static shoal_status check_all(struct check_command *check, struct shoal_error *error) {
+    const char *no_pass =
+        check->arguments->no_pass != NULL ? check->arguments->no_pass : getenv("SHOAL_NO_PASS");
     TRY(parse_dims(check, error));
+    TRY(pass_parse(no_pass != NULL ? no_pass : "", &check->skip, error));
     TRY(onnx_open(check->path, &check->model, error));
     TRY(check_model(check, error));
     for (size_t i = 0; i < check->arguments->data.count; i++) {
@@ -366,6 +413,9 @@ int cli_check(int argc, char **argv) {
          &a.data, 0, 0},
         {"dim", ARGS_LIST, "NAME=NUMBER", "what a symbolic dim of the model is", &a.dims, 0, 0},
         {"threads", ARGS_COUNT, "N", "to compute with (1)", &a.threads, 1, 256},
+        {"no-pass", ARGS_TEXT, "NAME,...",
+         "leave out these passes over the graph, \"all\" of them; also SHOAL_NO_PASS", &a.no_pass,
+         0, 0},
         {"json", ARGS_FLAG, NULL, "one JSON document", &a.json, 0, 0},
     };
     const struct args_command command = {

@@ -131,7 +131,7 @@ static graph_value_id rows(struct pool *p, graph_value_id x) {
     char name[32];
     const struct shape shape = *shape_of(p, x), *s = &shape;
     const int64_t last = s->dims[s->rank - 1];
-    const struct op_attrs norm = {.axis = s->rank - 1, .epsilon = 1e-2F};
+    const struct op_attrs norm = {.axis = s->rank - 1, .epsilon = 0.5F};
     const struct op_attrs softmax = {.mode = SOFTMAX_EXP, .axis = (int32_t)draw(1, s->rank - 1)};
     const graph_value_id inputs[] = {x, test_weight(p->graph, fresh(p, name), SHAPE(last)),
                                      test_weight(p->graph, fresh(p, name), SHAPE(last))};
@@ -221,6 +221,7 @@ static void passes_change_no_results(void **state) {
     const char *text = getenv("SHOAL_TEST_SEED");
     seed = text != NULL ? strtoull(text, NULL, 10) : seed;
     uint32_t before = 0, after = 0;
+    test_tolerance = 2e-3; /* norms of norms magnify rounding; mistakes are larger */
     for (int round = 0; round < ROUNDS; round++) {
         struct graph *graph = random_graph();
         const uint32_t skip = draw(0, 1) == 0 ? 0 : (uint32_t)draw(0, PASS_ALL);

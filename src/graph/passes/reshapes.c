@@ -57,23 +57,24 @@ static shoal_status sink_rows(struct rewrite *rw, graph_node_id id, struct shoal
     return behind(rw, id, &x, error);
 }
 
-/* reshape(op(reshape(x))): the lower one goes up, and they meet. */
+/* reshape(op(reshape(x))): the lower one goes up, and they are one. */
 static shoal_status raise(struct rewrite *rw, graph_node_id id, struct shoal_error *error) {
     const struct graph_node *node = rewrite_node(rw, id);
-    const graph_value_id value = rewrite_input(rw, node, 0);
+    const graph_value_id value = rewrite_input(rw, node, 0), old = node->outputs[0];
     const struct graph_node *op = rewrite_maker(rw, value);
-    if (op == NULL || !by_rows(op) || !match_inner(rw, value) ||
-        keeps_rows(rw, node->outputs[0]) == NULL ||
-        match_op(rw, rewrite_input(rw, op, 0), OP_RESHAPE) == NULL) {
+    if (op == NULL || !by_rows(op) || !match_inner(rw, value) || keeps_rows(rw, old) == NULL) {
         return SHOAL_OK;
     }
-    const struct graph_node copy = *op;
-    const graph_value_id old = node->outputs[0];
+    const struct graph_node *above = match_op(rw, rewrite_input(rw, op, 0), OP_RESHAPE);
     struct shape shape = rewrite_type(rw, old)->shape;
-    graph_value_id x = rewrite_input(rw, &copy, 0), y = GRAPH_NONE;
-    shape.dims[shape.rank - 1] = last_dim(&rewrite_type(rw, x)->shape);
-    if (keeps_rows(rw, x) != NULL || !axes_can_reshape(&shape)) {
+    if (above == NULL || keeps_rows(rw, above->outputs[0]) != NULL) {
         return SHOAL_OK; /* that one will move down */
+    }
+    const struct graph_node copy = *op;
+    graph_value_id x = rewrite_input(rw, above, 0), y = GRAPH_NONE;
+    shape.dims[shape.rank - 1] = last_dim(&rewrite_type(rw, above->outputs[0])->shape);
+    if (!axes_can_reshape(&shape)) {
+        return SHOAL_OK;
     }
     TRY(axes_reshape(rw, id, ".reshaped", x, &shape, &x, error));
     TRY(rewrite_add(rw, id, NULL, copy.op, &copy.attrs, &x, 1, copy.params, copy.param_count, &y,

@@ -110,6 +110,9 @@ static void keep_up(struct rewrite *rw, uint32_t segment, uint32_t place) {
 
 /* ---- beginning ---- */
 
+/* No pass makes more nodes of one than this. */
+#define MOST_GROWTH 64
+
 static shoal_status copy_graph(struct rewrite *rw, const struct graph *graph, struct transfer *t,
                                struct shoal_error *error) {
     const graph_value_id *inputs = NULL;
@@ -138,6 +141,7 @@ static shoal_status copy_graph(struct rewrite *rw, const struct graph *graph, st
         TRY(graph_mark_output(rw->graph, value, error));
     }
     rw->output_count = graph_outputs(rw->graph, &rw->outputs);
+    rw->most_nodes = MOST_GROWTH * (rw->node_count + MOST_GROWTH);
     return transfer_constants(graph, rw->graph, error);
 }
 
@@ -194,6 +198,9 @@ shoal_status rewrite_add(struct rewrite *rw, graph_node_id at, const char *suffi
         resolved[i] = rewrite_value(rw, inputs[i]);
     }
     const char *own = graph_node_get(rw->graph, at)->name;
+    if (rw->node_count > rw->most_nodes) {
+        return error_set(error, SHOAL_INTERNAL, "passes: %s is rewritten without end", own);
+    }
     if (suffix != NULL && ends_with(own, suffix)) {
         suffix = NULL;
     }

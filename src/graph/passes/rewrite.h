@@ -47,7 +47,8 @@ graph_param_id rewrite_param(const struct rewrite *rw, graph_value_id value);
 
 /*
  * Appends a node that stands where `at` stands (its place in the order and in segments) and takes
- * its name, with `suffix` behind (NULL: none; once is enough). Errors: those of graph_add_node.
+ * its name, with `suffix` behind (NULL: none; once is enough). Errors: those of
+ * graph_add_node; INTERNAL (a pass that does not end).
  */
 NODISCARD shoal_status rewrite_add(struct rewrite *rw, graph_node_id at, const char *suffix,
                                    enum op op, const struct op_attrs *attrs,

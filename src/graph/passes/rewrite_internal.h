@@ -24,6 +24,7 @@ struct rewrite {
     const graph_value_id *outputs; /* as the old graph had them; the working graph's array */
     uint32_t output_count;
     uint32_t segment_count;
+    uint32_t most_nodes; /* more is a pass that does not end */
     bool changed;
 };
 

@@ -288,6 +288,9 @@ static inline void test_run(const struct graph *graph, float **out) {
 
 #define TEST_OUTPUTS 8
 
+/* Of the greatest result, or of 1. */
+static double test_tolerance = 1e-4;
+
 static inline void test_compare(const float *got, const float *want, size_t count) {
     double worst = 0, greatest = 1;
     for (size_t i = 0; i < count; i++) {
@@ -298,7 +301,7 @@ static inline void test_compare(const float *got, const float *want, size_t coun
         greatest = isfinite(want[i]) ? fmax(greatest, fabs((double)want[i])) : greatest;
         worst = off <= worst ? worst : off; /* a NaN stays */
     }
-    if (!(worst <= 2e-5 * greatest)) {
+    if (!(worst <= test_tolerance * greatest)) {
         fail_msg("off by %g of %g", worst, greatest);
     }
 }
