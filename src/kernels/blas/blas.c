@@ -74,8 +74,10 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
     case OP_SELECT:
         return &blas_select;
     default:
-        return NULL;
+        break;
     }
+    const struct blas_function *function = blas_map_for(desc);
+    return function != NULL ? function : blas_move_for(desc);
 }
 
 static const struct blas_kernel *self(const struct kernel *kernel) {
@@ -110,6 +112,7 @@ static shoal_status create(const struct kernel_desc *desc, struct kernel **out,
     kernel->desc = *desc;
     kernel->function = function;
     kernel->vector = vector_get();
+    kernel->maps = vector_maps_get();
     kernel->threads = is_small(desc) ? 1 : desc->threads;
     function->prepare(kernel);
     kernel->sizes.scratch_bytes =

@@ -10,6 +10,7 @@
 #define KERNELS_BLAS_BLAS_H
 
 #include "kernels/kernel.h"
+#include "kernels/vector/maps.h"
 #include "kernels/vector/vector.h"
 
 extern const struct kernel_ops kernel_blas_ops;
@@ -47,6 +48,7 @@ struct blas_kernel {
     struct kernel_desc desc;
     const struct blas_function *function;
     const struct vector_ops *vector;
+    const struct vector_maps *maps;
     const struct narrow_ops *narrow; /* of reduced precision, or NULL */
     struct kernel_sizes sizes;
     size_t bias_offset;    /* bytes in packed; the bias, or what comes second */
@@ -63,6 +65,10 @@ extern const struct blas_function blas_linear_narrow, blas_conv2d_narrow, blas_c
 extern const struct blas_function blas_conv2d, blas_depthwise, blas_tokens, blas_layer_norm;
 extern const struct blas_function blas_attention, blas_add, blas_activation, blas_select;
 extern const struct blas_function blas_embed, blas_mean_pool, blas_normalise;
+
+/* Of the elementwise and the layout family; NULL: not here. */
+const struct blas_function *blas_map_for(const struct kernel_desc *desc);
+const struct blas_function *blas_move_for(const struct kernel_desc *desc);
 
 /* Bytes of a number of floats, rounded up to a cache line. */
 size_t blas_bytes(int64_t floats);

@@ -3,7 +3,8 @@
 #define KERNELS_REFERENCE_ELEMENTWISE_H
 
 #include "kernels/reference/reference.h"
-#include "kernels/reference/walk.h"
+#include "kernels/reference/wide.h"
+#include "kernels/walk.h"
 
 void reference_unary(const struct reference_call *call);
 void reference_binary(const struct reference_call *call);

@@ -1,0 +1,3 @@
+#define VECTOR_WIDTH 16
+#define MAPS_NAME vector_maps_avx512
+#include "kernels/vector/map.h"
