@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "formats/npy.h"
+#include "graph/passes/passes.h"
 #include "runtime/input.h"
 #include "runtime/onnx_weights.h"
 
@@ -13,6 +14,7 @@
 
 struct model_onnx {
     struct model_onnx_options options;
+    uint32_t skip; /* passes */
     struct weight_source *source;
     const struct onnx_model *model;
     const char *path;
@@ -112,7 +114,14 @@ shoal_status model_onnx_open(const char *path, const struct model_onnx_options *
     }
     onnx->options = *options;
     onnx->path = path;
-    shoal_status status = onnx_weights_open(path, &onnx->source, error);
+    shoal_status status = options->skip_passes != NULL
+                              ? pass_parse(options->skip_passes, &onnx->skip, error)
+                              : SHOAL_OK;
+    if (status != SHOAL_OK) {
+        status = error_wrap(error, SHOAL_USAGE, "--no-pass");
+    } else {
+        status = onnx_weights_open(path, &onnx->source, error);
+    }
     if (status == SHOAL_OK) {
         onnx->model = onnx_weights_model(onnx->source);
         find_text(onnx);
@@ -231,7 +240,9 @@ static shoal_status import_at(const struct model_onnx *onnx, int64_t batch, int6
         .batch = batch, .dims = dims.list, .dim_count = dims.count, .assumed = length};
     TRY(import_model(onnx->model, &options, result, error));
     TRY(name_outputs(onnx, result, names, error));
-    *out = result->graph;
+    const struct pass_options passes = {.skip = onnx->skip, .source = onnx->source};
+    TRY(graph_optimise(result->graph, &passes, out, error));
+    graph_destroy(result->graph); /* its names are copied */
     result->graph = NULL;
     return graph_mark_cuts(*out, error);
 }
