@@ -126,6 +126,7 @@ static shoal_status open_one(const struct input *input, const char *argument, st
 
 shoal_status arrays_open(const struct input *input, const char *const *paths, size_t path_count,
                          struct source *source, struct shoal_error *error) {
+    source->count = 0;
     source->arrays = mem_calloc(MODEL_MAX_INPUTS, sizeof *source->arrays);
     if (source->arrays == NULL) {
         return error_set(error, SHOAL_NO_MEMORY, "no memory for the input");
