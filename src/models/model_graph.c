@@ -114,6 +114,37 @@ static shoal_status item_type(const struct model_graph *model, const char *name,
                : error_set(error, SHOAL_UNSUPPORTED, "%s is empty", name);
 }
 
+/* Rows of the table that a node looks values of an input up in; 0: it does not. */
+static int64_t rows_looked_up(const struct graph *graph, const struct graph_node *node,
+                              graph_value_id id) {
+    if (node->op == OP_EMBED && node->inputs[0] == id) {
+        return graph_param_get(graph, node->params[0])->type.shape.dims[0];
+    }
+    if (node->op != OP_GATHER || node->inputs[1] != id) {
+        return 0;
+    }
+    const struct graph_value *table = graph_value_get(graph, node->inputs[0]);
+    const int32_t axis = node->attrs.axis;
+    return table->param != GRAPH_NONE && axis >= 0 && axis < table->type.shape.rank
+               ? table->type.shape.dims[axis]
+               : 0;
+}
+
+/* The least table that an input's whole numbers are looked up in, perhaps as another type; 0: none.
+ * Ops bound them by themselves: this is for who makes numbers up. */
+static int64_t find_limit(const struct graph *graph, graph_value_id id) {
+    int64_t limit = 0;
+    for (graph_node_id n = 0; n < graph_node_count(graph); n++) {
+        const struct graph_node *node = graph_node_get(graph, n);
+        int64_t rows = node->input_count > 0 ? rows_looked_up(graph, node, id) : 0;
+        if (node->op == OP_CAST && node->inputs[0] == id) {
+            rows = find_limit(graph, node->outputs[0]);
+        }
+        limit = rows > 0 && (limit == 0 || rows < limit) ? rows : limit;
+    }
+    return limit;
+}
+
 static shoal_status find_inputs(struct model_graph *model, struct variant *variant,
                                 const struct graph *graph, struct shoal_error *error) {
     graph_value_id ids[MODEL_MAX_INPUTS];
@@ -129,6 +160,9 @@ static shoal_status find_inputs(struct model_graph *model, struct variant *varia
         struct model_input *input = &variant->inputs[i];
         input->name = arena_strdup(&model->arena, value->name);
         input->type = value->type;
+        if (value->type.dtype != DTYPE_F32) {
+            input->limit = find_limit(graph, ids[i]);
+        }
         if (input->name == NULL) {
             return error_set(error, SHOAL_NO_MEMORY, "no memory for a model");
         }
