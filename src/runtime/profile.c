@@ -202,6 +202,75 @@ static shoal_status group_memory(const struct profile_options *options,
     return status;
 }
 
+/*
+ * Random weights of a graph: f32 as weights_random_create makes them, zeros for params that are
+ * read as other types.
+ */
+struct sample_source {
+    struct weight_source base;
+    const struct graph *graph;
+    struct weight_source *random;
+};
+
+static enum dtype dtype_of(const struct graph *graph, const char *name) {
+    for (graph_param_id id = 0; id < graph_param_count(graph); id++) {
+        const struct graph_param *param = graph_param_get(graph, id);
+        for (uint32_t i = 0; i < param->part_count; i++) {
+            if (strcmp(param->parts[i].name, name) == 0) {
+                return param->type.dtype;
+            }
+        }
+    }
+    return DTYPE_F32;
+}
+
+static shoal_status sample_borrow(struct weight_source *base, const char *name,
+                                  const struct shape *shape, enum graph_fill fill,
+                                  struct tensor *out, struct shoal_error *error) {
+    const struct sample_source *source = (const struct sample_source *)base;
+    const enum dtype dtype = dtype_of(source->graph, name);
+    size_t bytes = 0;
+    if (dtype == DTYPE_F32) {
+        return source->random->ops->borrow(source->random, name, shape, fill, out, error);
+    }
+    if (!shape_bytes(shape, dtype, &bytes)) {
+        return error_set(error, SHOAL_INVALID, "%s has no sound shape", name);
+    }
+    *out = (struct tensor){dtype, *shape, mem_calloc(bytes > 0 ? bytes : 1, 1)};
+    return out->data != NULL ? SHOAL_OK
+                             : error_set(error, SHOAL_NO_MEMORY, "no memory for %s", name);
+}
+
+static void sample_release(struct weight_source *base, const struct tensor *tensor) {
+    (void)base;
+    mem_free(tensor->data); /* random weights are owned likewise */
+}
+
+static void sample_destroy(struct weight_source *base) {
+    struct sample_source *source = (struct sample_source *)base;
+    source->random->ops->destroy(source->random);
+    mem_free(source);
+}
+
+static shoal_status sample_source_create(const struct graph *graph, struct weight_source **out,
+                                         struct shoal_error *error) {
+    static const struct weight_source_ops ops = {
+        .borrow = sample_borrow, .release = sample_release, .destroy = sample_destroy};
+    struct sample_source *source = mem_calloc(1, sizeof *source);
+    if (source == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "no memory for random weights");
+    }
+    const shoal_status status = weights_random_create(1, &source->random, error);
+    if (status != SHOAL_OK) {
+        mem_free(source);
+        return status;
+    }
+    source->base.ops = &ops;
+    source->graph = graph;
+    *out = &source->base;
+    return SHOAL_OK;
+}
+
 static shoal_status measure_segment(const struct profile_options *options, uint32_t segment,
                                     unsigned char *flush, struct profile_segment *out,
                                     size_t *grown, struct shoal_error *error) {
@@ -221,7 +290,7 @@ static shoal_status measure_segment(const struct profile_options *options, uint3
         status = check_memory(options, segment, executor, error);
     }
     if (status == SHOAL_OK) {
-        status = weights_random_create(1, &source, error);
+        status = sample_source_create(options->graph, &source, error);
     }
     if (status == SHOAL_OK) {
         status = executor_weights_load(executor, source, &weights, error);

@@ -166,6 +166,16 @@ static void texts_of_any_length(void **state) {
     expect_floats(output, data("words.logits.npy"));
 }
 
+/* Weights that are no floats, too large to travel with the graph. */
+static void products_of_integers(void **state) {
+    (void)state;
+    char input[600], output[300];
+    (void)snprintf(input, sizeof input, "--input %s", data("integers.x.npy"));
+    (void)snprintf(output, sizeof output, "%s", harness_path("integers.npy"));
+    run_everywhere("integers.onnx", input, output);
+    expect_floats(output, data("integers.y.npy"));
+}
+
 static void results_as_lines_have_labels_and_outputs(void **state) {
     (void)state;
     char text[2048], path[300], labels[300], digest[65];
@@ -262,6 +272,7 @@ int main(void) {
         cmocka_unit_test(several_inputs_and_outputs_of_several_types),
         cmocka_unit_test(a_graph_of_many_nodes),
         cmocka_unit_test(texts_of_any_length),
+        cmocka_unit_test(products_of_integers),
         cmocka_unit_test(results_as_lines_have_labels_and_outputs),
         cmocka_unit_test(what_cannot_be_is_said),
         cmocka_unit_test(bench_and_plan_take_them),

@@ -11,6 +11,7 @@ import onnx
 from onnx import helper as h, TensorProto as T, numpy_helper as nh
 import onnxruntime as ort
 out = sys.argv[1]
+os.makedirs(out, exist_ok=True)
 r=np.random.default_rng(7)
 def init(name,a): return nh.from_array(a,name)
 def rnd(*s,scale=0.3): return (r.standard_normal(s)*scale).astype(np.float32)
@@ -60,3 +61,7 @@ lens=[3,64,32,40]
 for i,l in enumerate(lens): ids[i,:l]=r.integers(5,40,l)
 mask=(ids>0).astype(np.int64)
 save('words',N,[h.make_tensor_value_info('input_ids',T.INT64,['N','T']),h.make_tensor_value_info('attention_mask',T.INT64,['N','T'])],[h.make_tensor_value_info('logits',T.FLOAT,['N',3])],I,{'input_ids':ids,'attention_mask':mask})
+# whole numbers: quantised on the way, products of integers
+w=r.integers(-100,100,(512,160)).astype(np.int8)
+N=[h.make_node('DynamicQuantizeLinear',['x'],['q','s','z'],name='q'),h.make_node('MatMulInteger',['q','w','z'],['p'],name='product'),h.make_node('Cast',['p'],['f'],name='f',to=T.FLOAT),h.make_node('Mul',['f','s'],['fs'],name='fs'),h.make_node('Mul',['fs','scale'],['y'],name='y')]
+save('integers',N,[h.make_tensor_value_info('x',T.FLOAT,[1,512])],[h.make_tensor_value_info('y',T.FLOAT,[1,160])],[init('w',w),init('scale',np.array(0.01,np.float32))],{'x':rnd(1,512,scale=1)})
