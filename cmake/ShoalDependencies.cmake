@@ -2,12 +2,22 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS C)
-# Not through its CMake package: Debian 12's wants OpenCL headers, which a CPU build has no use for.
-find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
-find_library(DNNL_LIBRARY dnnl REQUIRED)
-add_library(DNNL::dnnl UNKNOWN IMPORTED)
-set_target_properties(DNNL::dnnl PROPERTIES
-  IMPORTED_LOCATION ${DNNL_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${DNNL_INCLUDE})
+# Elsewhere than on x86-64 Debian's oneDNN has only its slow reference code, which no kernel would be taken from.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(onednn_default ON)
+else()
+  set(onednn_default OFF)
+endif()
+option(SHOAL_ONEDNN "Build the oneDNN kernel set" ${onednn_default})
+target_compile_definitions(shoal_flags INTERFACE SHOAL_ONEDNN=$<BOOL:${SHOAL_ONEDNN}>)
+if(SHOAL_ONEDNN)
+  # Not through its CMake package: Debian 12's wants OpenCL headers, which a CPU build has no use for.
+  find_path(DNNL_INCLUDE oneapi/dnnl/dnnl.h REQUIRED)
+  find_library(DNNL_LIBRARY dnnl REQUIRED)
+  add_library(DNNL::dnnl UNKNOWN IMPORTED)
+  set_target_properties(DNNL::dnnl PROPERTIES
+    IMPORTED_LOCATION ${DNNL_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${DNNL_INCLUDE})
+endif()
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
 pkg_check_modules(ZMQ REQUIRED IMPORTED_TARGET libzmq)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)

@@ -4,7 +4,9 @@
 #include "base/memory.h"
 #include "kernels/blas/blas.h"
 #include "kernels/isa.h"
+#if SHOAL_ONEDNN
 #include "kernels/onednn/onednn.h"
+#endif
 
 #include <string.h>
 
@@ -13,10 +15,22 @@
  * bits depend neither on the batch, nor on threads, nor on the width of registers, and it is as
  * fast as oneDNN on matrix products and patch embeddings; on other convolutions oneDNN is faster.
  */
-static const struct kernel_ops *const blas_first[] = {&kernel_blas_ops, &kernel_onednn_ops,
-                                                      &kernel_reference_ops, NULL};
-static const struct kernel_ops *const onednn_first[] = {&kernel_onednn_ops, &kernel_blas_ops,
-                                                        &kernel_reference_ops, NULL};
+static const struct kernel_ops *const blas_first[] = {
+    &kernel_blas_ops,
+#if SHOAL_ONEDNN
+    &kernel_onednn_ops,
+#endif
+    &kernel_reference_ops,
+    NULL,
+};
+static const struct kernel_ops *const onednn_first[] = {
+#if SHOAL_ONEDNN
+    &kernel_onednn_ops,
+#endif
+    &kernel_blas_ops,
+    &kernel_reference_ops,
+    NULL,
+};
 
 const struct kernel_ops *const *kernel_sets(void) {
     return blas_first;

@@ -16,7 +16,8 @@ const struct kernel_ops *const *kernel_sets(void);
 const struct kernel_ops *const *kernel_sets_for(const struct kernel_desc *desc);
 const struct kernel_ops *kernel_set_find(const char *name); /* NULL if unknown */
 
-/* The libraries whose versions decide bits: "onednn 2.6.3, openblas 0.3.21". */
+/* The libraries whose versions decide bits: "onednn 2.6.3, openblas 0.3.21"; no oneDNN where it was
+ * left out. */
 const char *kernel_libraries(void);
 
 /* key → set name; grows only. */

@@ -35,14 +35,14 @@ static struct kernel_desc sum_desc(void) { /* of an op that only the reference h
 
 static void sets_are_found_by_name(void **state) {
     (void)state;
-    static const char *const names[] = {"onednn", "blas", "reference"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"blas", "reference", "onednn"};
+    for (size_t i = 0; i < 2 + SHOAL_ONEDNN; i++) {
         const struct kernel_ops *set = kernel_set_find(names[i]);
         assert_non_null(set);
         assert_string_equal(set->name, names[i]);
     }
     assert_null(kernel_set_find("nonsense"));
-    assert_non_null(strstr(kernel_libraries(), "onednn "));
+    assert_int_equal(strstr(kernel_libraries(), "onednn ") != NULL, SHOAL_ONEDNN);
     assert_non_null(strstr(kernel_libraries(), "openblas 0."));
 }
 
@@ -63,13 +63,13 @@ static void entry_beats_default_beats_preference(void **state) {
     assert_string_equal(kernel_choice_get(choice, &other)->name, "blas");
     assert_string_equal(kernel_choice_get(choice, &sum)->name, "reference");
 
-    assert_int_equal(kernel_choice_put(choice, key, "onednn", NULL), SHOAL_OK); /* replaces */
+    assert_int_equal(kernel_choice_put(choice, key, "blas", NULL), SHOAL_OK); /* replaces */
     assert_int_equal(kernel_choice_count(choice), 1);
     const char *found_key = NULL;
     const char *found_set = NULL;
     kernel_choice_at(choice, 0, &found_key, &found_set);
     assert_string_equal(found_key, key);
-    assert_string_equal(found_set, "onednn");
+    assert_string_equal(found_set, "blas");
     kernel_choice_destroy(choice);
     kernel_choice_destroy(NULL);
 }
@@ -81,7 +81,7 @@ static void many_entries_are_kept(void **state) {
     for (int i = 0; i < 100; i++) {
         char key[32];
         (void)snprintf(key, sizeof key, "key %d", i);
-        assert_int_equal(kernel_choice_put(choice, key, i % 2 == 0 ? "blas" : "onednn", NULL),
+        assert_int_equal(kernel_choice_put(choice, key, i % 2 == 0 ? "blas" : "reference", NULL),
                          SHOAL_OK);
     }
     assert_int_equal(kernel_choice_count(choice), 100);
@@ -89,7 +89,7 @@ static void many_entries_are_kept(void **state) {
     const char *set = NULL;
     kernel_choice_at(choice, 99, &key, &set);
     assert_string_equal(key, "key 99");
-    assert_string_equal(set, "onednn");
+    assert_string_equal(set, "reference");
     kernel_choice_destroy(choice);
 }
 
@@ -128,7 +128,12 @@ static void measuring_gives_a_time(void **state) {
     const struct kernel_desc desc = linear_desc(7, 2);
     for (const struct kernel_ops *const *set = kernel_sets(); *set != NULL; set++) {
         double seconds = 0;
-        assert_int_equal(kernel_measure(&desc, *set, 2, &seconds, NULL), SHOAL_OK);
+        const shoal_status status = kernel_measure(&desc, *set, 2, &seconds, NULL);
+        if (!(*set)->supports(&desc)) { /* oneDNN on arm64 */
+            assert_int_equal(status, SHOAL_UNSUPPORTED);
+            continue;
+        }
+        assert_int_equal(status, SHOAL_OK);
         assert_true(seconds > 0 && seconds < 60);
     }
     const struct kernel_ops *chosen = NULL;
@@ -182,14 +187,18 @@ static void instruction_sets_are_parsed(void **state) {
 
 static void the_peak_is_a_rate(void **state) {
     (void)state;
-    assert_true(peak_f32_gflops(1) > 0.1);
-    assert_true(peak_f32_gflops(2) > 0.1);
+    assert_true(peak_f32_gflops(1) > 0);
+    assert_true(peak_f32_gflops(2) > 0);
 }
 
 /* This program again, capped: a child prints what it is capped to. */
 static void a_cap_survives_its_execution(void **state) {
     const char *const *program = (const char *const *)*state;
     static const char *const names[] = {"baseline", "avx2", "avx512", "neon"};
+    if (getenv("SHOAL_EMULATED") != NULL) {
+        print_message("SKIPPED: an emulated program cannot execute another\n");
+        skip();
+    }
     for (size_t i = 0; i < 4; i++) {
         enum isa isa = ISA_COUNT;
         if (isa_parse(names[i], &isa, NULL) != SHOAL_OK) {

@@ -633,6 +633,9 @@ static void two_threads_may_run_a_kernel_with_a_scratch_each(void **state) {
         const struct kernel_desc desc = attention_desc();
         struct kernel *kernel = NULL;
         struct kernel_sizes sizes;
+        if (!(*set)->supports(&desc)) { /* oneDNN on arm64 */
+            continue;
+        }
         assert_int_equal((*set)->create(&desc, &kernel, NULL), SHOAL_OK);
         (*set)->sizes(kernel, &sizes);
         struct buffer input = buffer_make(bytes_of(&desc.inputs[0]), 0, 0);
