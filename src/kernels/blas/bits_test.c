@@ -93,24 +93,33 @@ static struct kernel_desc describe(enum op op, int64_t batch, int threads) {
 
 static const enum op ops[] = {OP_LINEAR, OP_ATTENTION, OP_CONV2D, OP_LAYER_NORM};
 
+static void expect_same_rows(enum op op, enum precision precision) {
+    struct kernel_desc one = describe(op, 1, 1);
+    one.attrs.precision = precision;
+    float *expected = run(&one);
+    for (int64_t batch = 1; batch <= 8; batch += batch < 3 ? 1 : 5) {
+        for (int threads = 1; threads <= 3; threads++) {
+            struct kernel_desc more = describe(op, batch, threads);
+            more.attrs.precision = precision;
+            float *got = run(&more);
+            assert_memory_equal(got, expected, (size_t)blas_count(&one.outputs[0]) * sizeof(float));
+            mem_free(got);
+        }
+    }
+    mem_free(expected);
+}
+
 static void rows_depend_neither_on_batch_nor_on_threads(void **state) {
     (void)state;
     blas_engine_set(BLAS_ENGINE_VECTOR);
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
-        const struct kernel_desc one = describe(ops[i], 1, 1);
-        float *expected = run(&one);
-        for (int64_t batch = 1; batch <= 8; batch += batch < 3 ? 1 : 5) {
-            for (int threads = 1; threads <= 3; threads++) {
-                const struct kernel_desc more = describe(ops[i], batch, threads);
-                float *got = run(&more);
-                assert_memory_equal(got, expected,
-                                    (size_t)blas_count(&one.outputs[0]) * sizeof(float));
-                mem_free(got);
-            }
-        }
-        mem_free(expected);
+        expect_same_rows(ops[i], PRECISION_F32);
     }
     blas_engine_set(BLAS_ENGINE_AUTO);
+    for (int precision = PRECISION_BF16; precision < PRECISION_COUNT; precision++) {
+        expect_same_rows(OP_LINEAR, (enum precision)precision);
+        expect_same_rows(OP_CONV2D, (enum precision)precision);
+    }
 }
 
 static void the_cblas_engine_computes_the_same_function(void **state) {
