@@ -78,7 +78,6 @@ typedef int32_t vi_memory __attribute__((vector_size(VECTOR_WIDTH * 4), aligned(
 typedef int8_t vb __attribute__((vector_size(VECTOR_WIDTH)));
 typedef int8_t vb_memory __attribute__((vector_size(VECTOR_WIDTH), aligned(1), may_alias));
 typedef uint8_t vu_memory __attribute__((vector_size(VECTOR_WIDTH), aligned(1), may_alias));
-typedef uint16_t vh __attribute__((vector_size(VECTOR_WIDTH * 2)));
 typedef uint16_t vh_memory __attribute__((vector_size(VECTOR_WIDTH * 2), aligned(2), may_alias));
 
 INLINE vi load_words(const uint32_t *p) {
@@ -87,6 +86,54 @@ INLINE vi load_words(const uint32_t *p) {
 
 INLINE void store_words(uint32_t *p, vi x) {
     *(vi_memory *)p = x;
+}
+
+/*
+ * VECTOR_WIDTH bytes or halves as integers, and the low bytes of integers. What compilers make of
+ * __builtin_convertvector between elements of such unlike sizes goes through memory.
+ */
+INLINE vi load_signed(const unsigned char *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i_u *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vb_memory *)p, vi);
+#endif
+}
+
+INLINE vi load_unsigned(const unsigned char *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vu_memory *)p, vi);
+#endif
+}
+
+INLINE vi load_halves(const unsigned char *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i_u *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vh_memory *)p, vi);
+#endif
+}
+
+INLINE void store_bytes(void *p, vi x) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128((__m128i_u *)p, _mm512_cvtepi32_epi8((__m512i)x));
+#elif defined(__AVX2__)
+    const __m256i lowest = _mm256_set1_epi32(0x0C080400); /* of each half's four integers */
+    const __m256i halves = _mm256_shuffle_epi8((__m256i)x, lowest);
+    const __m128i both =
+        _mm_unpacklo_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1));
+    _mm_storel_epi64((__m128i_u *)p, both);
+#else
+    *(vb_memory *)p = __builtin_convertvector(x, vb);
+#endif
 }
 
 INLINE vi splat_word(int32_t x) {

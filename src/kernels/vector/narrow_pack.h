@@ -39,8 +39,9 @@ static void round_i8(const float *x, int64_t n, struct quant_range range, int8_t
         memcpy(tail, x + i, (size_t)width * sizeof(float));
         vf value = load(tail) * range.factor + magic - magic;
         value = smaller(larger(value, splat(-127)), splat(127));
-        const vb bytes = __builtin_convertvector(__builtin_convertvector(value, vi), vb);
-        memcpy(to + i, &bytes, (size_t)width);
+        int8_t bytes[VECTOR_WIDTH];
+        store_bytes(bytes, __builtin_convertvector(value, vi));
+        memcpy(to + i, bytes, (size_t)width);
     }
 }
 

@@ -33,14 +33,14 @@ INLINE vi quantise_vector(vf x, struct quant_range range) {
 static void quantise(const float *x, int64_t n, struct quant_range range, uint8_t *to) {
     int64_t i = 0;
     for (; i + VECTOR_WIDTH <= n; i += VECTOR_WIDTH) {
-        const vb bytes = __builtin_convertvector(quantise_vector(load(x + i), range), vb);
-        memcpy(to + i, &bytes, VECTOR_WIDTH);
+        store_bytes(to + i, quantise_vector(load(x + i), range));
     }
     if (i < n) {
         float tail[VECTOR_WIDTH] = {0};
         memcpy(tail, x + i, (size_t)(n - i) * sizeof(float));
-        const vb bytes = __builtin_convertvector(quantise_vector(load(tail), range), vb);
-        memcpy(to + i, &bytes, (size_t)(n - i));
+        uint8_t bytes[VECTOR_WIDTH];
+        store_bytes(bytes, quantise_vector(load(tail), range));
+        memcpy(to + i, bytes, (size_t)(n - i));
     }
 }
 

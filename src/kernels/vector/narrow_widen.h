@@ -1,18 +1,6 @@
 /* Packed B of fewer bits than its words on its way into the product. Private to narrow_variant.h.
  */
 
-INLINE vi load_signed(const unsigned char *p) {
-    return __builtin_convertvector(*(const vb_memory *)p, vi);
-}
-
-INLINE vi load_unsigned(const unsigned char *p) {
-    return __builtin_convertvector(*(const vu_memory *)p, vi);
-}
-
-INLINE vi load_halves(const unsigned char *p) {
-    return __builtin_convertvector(*(const vh_memory *)p, vi);
-}
-
 /* f16 bits, neither infinite nor NaN, as f32: the exponent's bias is made up for by a product. */
 INLINE vf widen_f16(vi bits) {
     const vf magnitude = (vf)((bits & 0x7FFF) << 13) * 0x1p112F;
