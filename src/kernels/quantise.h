@@ -3,7 +3,8 @@
  * sets differ by the rounding of sums alone.
  *
  * - bf16: nearest, ties to even.
- * - Activations of I8: u8 by row (LINEAR) or by image (CONV2D). The row's range, stretched to hold
+ * - Activations of I8: u8 by row (LINEAR), by pixel (CONV2D with windows of one pixel) or by image
+ *   (CONV2D with larger windows, which share pixels). The values' range, stretched to hold
  *   0, is divided into 255 steps: q = nearest(x/scale) + zero. x ≈ scale·(q − zero), exactly 0 at
  * 0. NaN reads as the least value.
  * - Weights of I8 and W8: q = nearest(w/scale) in −127..127 with scale = max|w|/127 over an output
@@ -18,8 +19,10 @@
 #define KERNELS_QUANTISE_H
 
 #include "tensor/convert.h"
+#include "tensor/tensor.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define QUANT_GROUP 32
@@ -32,6 +35,11 @@ struct quant_range {
     float scale, factor; /* factor: what values are multiplied by; 0 for a range of nothing */
     int32_t zero;
 };
+
+/* Whether a convolution's activations are quantised by image. */
+static inline bool quant_by_image(const struct shape *weights) {
+    return weights->rank == 4 && (weights->dims[2] > 1 || weights->dims[3] > 1);
+}
 
 static inline float quant_nearest(float x, float factor) {
     return fmaf(x, factor, QUANT_MAGIC) - QUANT_MAGIC;

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "kernels/isa.h"
+#include "kernels/quantise.h"
 
 #include <cblas.h>
 #include <string.h>
@@ -42,7 +43,9 @@ static const struct blas_function *narrow_function(const struct kernel_desc *des
     if (desc->op == OP_LINEAR) {
         return &blas_linear_narrow;
     }
-    return desc->attrs.precision == PRECISION_I8 ? &blas_conv2d_i8 : &blas_conv2d_narrow;
+    return desc->attrs.precision == PRECISION_I8 && quant_by_image(&desc->params[0].shape)
+               ? &blas_conv2d_i8
+               : &blas_conv2d_narrow;
 }
 
 static const struct blas_function *function_for(const struct kernel_desc *desc) {

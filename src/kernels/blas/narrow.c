@@ -1,7 +1,7 @@
 /*
  * LINEAR and CONV2D in reduced precision, by kernels/vector/narrow.h. A convolution is a product
- * whose left rows are gathered windows, as in conv2d.c; for int8 the images are quantised first,
- * each with one range, and windows of bytes are gathered.
+ * whose left rows are gathered windows, as in conv2d.c; for int8 with windows of more than one
+ * pixel the images are quantised first, each with one range, and windows of bytes are gathered.
  */
 #include "kernels/blas/blas.h"
 
@@ -210,7 +210,7 @@ static void prepare_conv2d(struct blas_kernel *kernel) {
     kernel->by_rows = true;
     plan(kernel);
     kernel->sizes.pack_bytes = blas_bytes(kernel->columns * kernel->depth);
-    if (precision_of(kernel) == PRECISION_I8) {
+    if (kernel->function == &blas_conv2d_i8) {
         const struct layout at = lay_out(kernel);
         kernel->shared_scratch = at.total - at.bytes;
         kernel->phases = 3;

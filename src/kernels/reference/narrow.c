@@ -65,7 +65,7 @@ static struct parts parts_of(const struct kernel_desc *desc) {
     (void)shape_count(x, &parts.values);
     (void)shape_count(&desc->params[0].shape, &all);
     parts.scales =
-        desc->op == OP_LINEAR ? parts.values / x->dims[x->rank - 1] : desc->inputs[0].shape.dims[0];
+        quant_by_image(&desc->params[0].shape) ? x->dims[0] : parts.values / x->dims[x->rank - 1];
     parts.weights = all / desc->params[0].shape.dims[0];
     return parts;
 }
@@ -109,6 +109,17 @@ void reference_linear_narrow(const struct reference_call *call) {
     }
 }
 
+/* Which scale is that of the window at (top, left); a window beside the image is 0 whatever its
+ * scale. */
+static int64_t scale_at(const struct kernel_desc *desc, int64_t image, int64_t top, int64_t left) {
+    const int64_t *in = desc->inputs[0].shape.dims;
+    if (quant_by_image(&desc->params[0].shape)) {
+        return image;
+    }
+    const bool inside = top >= 0 && top < in[1] && left >= 0 && left < in[2];
+    return image * in[1] * in[2] + (inside ? top * in[2] + left : 0);
+}
+
 /* The window at (top, left) of image x [H,W,C] times w [KH,KW,C]. */
 static double window(const struct kernel_desc *desc, const float *x, const float *w, int64_t top,
                      int64_t left) {
@@ -140,11 +151,11 @@ static void channel(const struct reference_call *call, const struct parts *parts
     const float *w = call->scratch + parts->values + parts->scales;
     for (int64_t i = 0; i < out[0] * out[1] * out[2]; i++) {
         const int64_t image = i / (out[1] * out[2]);
-        const float *x = call->scratch + image * (parts->values / parts->scales);
-        const double sum =
-            window(desc, x, w, i / out[2] % out[1] * attrs->stride[0] - attrs->pad[0],
-                   i % out[2] * attrs->stride[1] - attrs->pad[1]);
-        const float value = (float)sum * (call->scratch[parts->values + image] * scale) + bias;
+        const float *x = call->scratch + image * (parts->values / out[0]);
+        const int64_t top = i / out[2] % out[1] * attrs->stride[0] - attrs->pad[0];
+        const int64_t left = i % out[2] * attrs->stride[1] - attrs->pad[1];
+        const float of_row = call->scratch[parts->values + scale_at(desc, image, top, left)];
+        const float value = (float)window(desc, x, w, top, left) * (of_row * scale) + bias;
         const int64_t at = i * out[3] + o;
         ((float *)call->outputs[0])[at] = reference_activate(
             attrs->activation,
