@@ -399,6 +399,7 @@ static shoal_status importer_init(struct importer *im, const struct onnx_model *
                                   const struct import_options *options, struct shoal_error *error) {
     *im = (struct importer){.model = model, .options = options, .error = error};
     im->most_bytes = options->most_bytes != 0 ? options->most_bytes : IMPORT_MOST_BYTES;
+    im->most_nodes = options->most_nodes != 0 ? options->most_nodes : IMPORT_MOST_NODES;
     arena_init(&im->arena);
     im->issues = mem_calloc(IMPORT_MOST_ISSUES, sizeof *im->issues);
     if (im->issues == NULL) {

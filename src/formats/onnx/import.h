@@ -45,14 +45,16 @@ struct import_options {
     size_t dim_count;
     const struct import_feed *feeds;
     size_t feed_count;
-    int64_t assumed;   /* > 0: what a dim is that nothing else binds */
-    bool collect;      /* go on after refusals: issues lists all of them, there is no graph */
-    size_t most_bytes; /* of constants in memory; 0: IMPORT_MOST_BYTES */
+    int64_t assumed;     /* > 0: what a dim is that nothing else binds */
+    bool collect;        /* go on after refusals: issues lists all of them, there is no graph */
+    size_t most_bytes;   /* of constants and lists in memory; 0: IMPORT_MOST_BYTES */
+    uint32_t most_nodes; /* converted or made, every iteration counted; 0: IMPORT_MOST_NODES */
+    double most_work;    /* bytes and multiplications of folding; 0: IMPORT_MOST_WORK */
 };
 
 #define IMPORT_MOST_BYTES ((size_t)1 << 31)
-#define IMPORT_MOST_NODES 200000 /* converted, every iteration of a loop counted */
-#define IMPORT_MOST_WORK 4e9     /* elements read, written and multiplied by folding */
+#define IMPORT_MOST_NODES 200000
+#define IMPORT_MOST_WORK 4e9
 
 /* One tensor that goes in or comes out. Passes keep inputs and outputs and their order. */
 struct import_port {

@@ -24,10 +24,16 @@ shoal_status import_refuse_type(struct import_node *n, const struct import_value
 }
 
 shoal_status import_no_memory(struct import_node *n) {
+    if (n->importer->beyond) {
+        return import_refuse(n, "more than %zu bytes at import", n->importer->most_bytes);
+    }
     return error_set(n->error, SHOAL_NO_MEMORY, "onnx: no memory for node %s", n->name);
 }
 
 void *import_alloc(struct import_node *n, size_t size) {
+    if (value_count_bytes(n->importer, size) != SHOAL_OK) {
+        return NULL;
+    }
     return arena_alloc(&n->importer->arena, size);
 }
 

@@ -123,6 +123,42 @@ static shoal_status known_flag(struct import_node *n, struct import_value *value
     return SHOAL_OK;
 }
 
+/* A condition that is computed at run time: both branches are, and each result is chosen. */
+static shoal_status choose(struct import_node *n, struct import_value *condition,
+                           const struct onnx_graph *yes, const struct onnx_graph *no) {
+    struct import_value **then_values =
+        import_alloc(n, (yes->output_count + 1) * sizeof *then_values);
+    struct import_value **else_values =
+        import_alloc(n, (no->output_count + 1) * sizeof *else_values);
+    const struct shape scalar = {0};
+    int64_t count = 0;
+    if (then_values == NULL || else_values == NULL) {
+        return import_no_memory(n);
+    }
+    if (condition->type.dtype != DTYPE_BOOL || !shape_count(&condition->type.shape, &count) ||
+        count != 1) {
+        return import_corrupt(n, "its condition is not one bool");
+    }
+    TRY(import_subgraph(n, yes, "/then", NULL, 0, then_values));
+    TRY(import_subgraph(n, no, "/else", NULL, 0, else_values));
+    TRY(import_reshape(n, condition, &scalar, &condition));
+    for (uint32_t i = 0; i < n->output_count; i++) {
+        struct import_value *const inputs[] = {condition, then_values[i], else_values[i]};
+        const struct tensor_type *a = &inputs[1]->type, *b = &inputs[2]->type;
+        const bool tensors =
+            (inputs[1]->kind == IMPORT_RUNTIME || inputs[1]->kind == IMPORT_CONSTANT) &&
+            (inputs[2]->kind == IMPORT_RUNTIME || inputs[2]->kind == IMPORT_CONSTANT);
+        struct import_value *y;
+        if (!tensors || a->dtype != b->dtype || !shape_equal(&a->shape, &b->shape)) {
+            int64_t wanted = 0; /* says what must be known */
+            return import_int(n, condition, &wanted);
+        }
+        TRY(import_emit(n, OP_WHERE, NULL, inputs, 3, &y));
+        TRY(import_set_as(n, i, y, inputs[1]->element));
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status convert_if(struct import_node *n) {
     const struct onnx_graph *yes, *no;
     struct import_value *condition;
@@ -130,12 +166,15 @@ static shoal_status convert_if(struct import_node *n) {
     TRY(import_attr_graph(n, "then_branch", &yes));
     TRY(import_attr_graph(n, "else_branch", &no));
     TRY(import_need(n, 0, &condition));
+    if (yes->output_count != n->output_count || no->output_count != n->output_count) {
+        return import_corrupt(n, "%" PRIu32 " outputs, its branches make %zu and %zu",
+                              n->output_count, yes->output_count, no->output_count);
+    }
+    if (!import_is_constant(condition)) {
+        return choose(n, condition, yes, no);
+    }
     TRY(known_flag(n, condition, &flag));
     const struct onnx_graph *graph = flag ? yes : no;
-    if (graph->output_count != n->output_count) {
-        return import_corrupt(n, "%" PRIu32 " outputs, its branch makes %zu", n->output_count,
-                              graph->output_count);
-    }
     return import_subgraph(n, graph, flag ? "/then" : "/else", NULL, 0, n->outputs);
 }
 

@@ -73,7 +73,8 @@ static shoal_status count_work(struct import_node *n, const struct draft *d) {
         work += (double)bytes_of(&d->desc.outputs[i]);
     }
     n->importer->work += work;
-    return n->importer->work <= IMPORT_MOST_WORK
+    const double most = n->importer->options->most_work;
+    return n->importer->work <= (most > 0 ? most : IMPORT_MOST_WORK)
                ? SHOAL_OK
                : import_refuse(n, "computing the model's constants takes too long");
 }
@@ -215,6 +216,7 @@ shoal_status import_emit_packed(struct import_node *n, enum op op, const struct 
     if (input_count > OP_MAX_INPUTS || param_count > OP_MAX_PARAMS) {
         return import_refuse(n, "%d operands at once", input_count + param_count);
     }
+    TRY(import_count_node(n->importer));
     TRY(operands(n, &d, &constant));
     TRY(describe(n, &d));
     for (int i = 0; i < d.desc.output_count; i++) {

@@ -62,8 +62,9 @@ struct importer {
     struct arena arena;
     struct import_block *blocks; /* constants' bytes */
     size_t bytes, most_bytes;    /* of these */
+    bool beyond;                 /* the limit was met */
     double work;
-    uint32_t node_count, name_count;
+    uint32_t node_count, most_nodes, name_count;
     uint64_t wanted;
     const char **issues;
     uint32_t issue_count;
@@ -83,6 +84,8 @@ struct import_value *scope_find(const struct import_scope *scope, const char *na
 /* import_values.c */
 struct import_value *value_new(struct importer *im, enum import_kind kind, int element,
                                struct tensor_type type);
+/* Counts against the limit. */
+NODISCARD shoal_status value_count_bytes(struct importer *im, size_t bytes);
 /* 64-byte aligned, freed with the importer; counts against the limit. */
 NODISCARD shoal_status value_memory(struct importer *im, size_t bytes, void **out);
 NODISCARD shoal_status value_of_tensor(struct importer *im, const struct onnx_tensor *tensor,
@@ -114,6 +117,8 @@ NODISCARD shoal_status import_initialisers(struct importer *im, const struct imp
                                            const struct onnx_graph *graph);
 /* Whether there is a converter. */
 bool import_knows(const char *domain, const char *op_type);
+/* One more node; UNSUPPORTED beyond the limit. */
+NODISCARD shoal_status import_count_node(struct importer *im);
 NODISCARD shoal_status import_issue(struct importer *im, const char *text);
 
 /* import.c: a declared dim, its symbol bound as the options say; −1: not bound. */

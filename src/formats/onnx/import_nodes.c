@@ -218,6 +218,15 @@ static const char *node_name(struct importer *im, const struct import_frame *fra
     return frame->prefix[0] == '\0' ? name : arena_format(&im->arena, "%s%s", frame->prefix, name);
 }
 
+shoal_status import_count_node(struct importer *im) {
+    return im->node_count++ < im->most_nodes
+               ? SHOAL_OK
+               : error_set(im->error, SHOAL_UNSUPPORTED,
+                           "onnx: more than %" PRIu32
+                           " nodes, loops unrolled and functions inlined",
+                           im->most_nodes);
+}
+
 static shoal_status import_one(struct importer *im, const struct import_frame *frame,
                                const struct onnx_node *node) {
     struct import_node n = {.importer = im,
@@ -234,11 +243,7 @@ static shoal_status import_one(struct importer *im, const struct import_frame *f
     if (n.name == NULL || n.inputs == NULL || n.outputs == NULL) {
         return error_set(im->error, SHOAL_NO_MEMORY, "onnx: no memory for a node");
     }
-    if (im->node_count++ >= IMPORT_MOST_NODES) {
-        return error_set(im->error, SHOAL_UNSUPPORTED,
-                         "onnx: more than %d nodes, loops unrolled and functions inlined",
-                         IMPORT_MOST_NODES);
-    }
+    TRY(import_count_node(im));
     for (uint32_t i = 0; i < n.input_count; i++) {
         TRY(frame_find(im, frame, node->inputs[i], n.name, &n.inputs[i]));
         if (n.inputs[i] != NULL && n.inputs[i]->kind == IMPORT_NOTHING && !n.inputs[i]->optional) {

@@ -55,14 +55,19 @@ static shoal_status convert_constant(struct import_node *n) {
     return import_corrupt(n, "no value");
 }
 
-/* `count` copies of one element. */
-static shoal_status fill(struct import_node *n, const struct import_value *one,
-                         const struct shape *shape, struct import_value **out) {
+/* Copies of one element: at once, or where they are needed. */
+static shoal_status fill(struct import_node *n, struct import_value *one, const struct shape *shape,
+                         struct import_value **out) {
     struct import_value *value = NULL;
     const size_t size = dtype_size(one->type.dtype);
     size_t bytes = 0;
     if (!shape_bytes(shape, one->type.dtype, &bytes)) {
         return import_refuse(n, "a constant of an impossible shape");
+    }
+    if (bytes > IMPORT_INLINE_BYTES) {
+        struct op_attrs attrs = {.axis = shape->rank};
+        memcpy(attrs.ints, shape->dims, sizeof shape->dims);
+        return import_emit(n, OP_EXPAND, &attrs, &one, 1, out);
     }
     TRY(import_constant(n, one->type.dtype, shape, NULL, &value));
     unsigned char *to = import_constant_data(value);
@@ -103,7 +108,7 @@ static shoal_status convert_constant_of_shape(struct import_node *n) {
     }
     TRY(import_bytes(n, one, &data));
     TRY(fill(n, one, &shape, &value));
-    return import_set_as(n, 0, value, value->element);
+    return import_set_as(n, 0, value, one->element);
 }
 
 /* ---- shapes ---- */

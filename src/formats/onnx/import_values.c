@@ -27,8 +27,9 @@ struct import_value *value_new(struct importer *im, enum import_kind kind, int e
     return value;
 }
 
-static shoal_status count_bytes(struct importer *im, size_t bytes) {
+shoal_status value_count_bytes(struct importer *im, size_t bytes) {
     if (bytes > im->most_bytes || im->bytes > im->most_bytes - bytes) {
+        im->beyond = true;
         return error_set(im->error, SHOAL_UNSUPPORTED,
                          "onnx: the model's constants would take more than %zu bytes at import",
                          im->most_bytes);
@@ -49,7 +50,7 @@ static shoal_status keep(struct importer *im, void *memory) {
 }
 
 shoal_status value_memory(struct importer *im, size_t bytes, void **out) {
-    TRY(count_bytes(im, bytes));
+    TRY(value_count_bytes(im, bytes));
     void *memory = mem_alloc_aligned(bytes == 0 ? 1 : bytes);
     if (memory == NULL) {
         return no_memory(im);
@@ -95,7 +96,7 @@ static shoal_status compute_derived(struct importer *im, struct import_value *va
     struct tensor tensor;
     size_t bytes = 0;
     TRY(type_bytes(im, &value->type, &bytes));
-    TRY(count_bytes(im, bytes));
+    TRY(value_count_bytes(im, bytes));
     TRY(derived_compute(graph_constants(im->graph), value->derived, im->source, &tensor,
                         im->error));
     TRY(keep(im, tensor.data));
@@ -145,7 +146,7 @@ static shoal_status add_inline(struct importer *im, struct graph *graph, struct 
     size_t bytes = 0;
     TRY(value_bytes(im, value, &data));
     TRY(type_bytes(im, &value->type, &bytes));
-    TRY(count_bytes(im, bytes));
+    TRY(value_count_bytes(im, bytes));
     (void)snprintf(name, sizeof name, "constant#%" PRIu32, im->name_count++);
     return graph_add_constant(graph, value->stored != NULL ? value->stored : name, value->type,
                               data, out, im->error);
