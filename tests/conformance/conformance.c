@@ -13,6 +13,7 @@
  */
 #include "base/memory.h"
 #include "formats/onnx/check.h"
+#include "graph/passes/passes.h"
 #include "platform/file.h"
 
 #include <inttypes.h>
@@ -87,6 +88,13 @@ static void run_once(const char *directory, const struct check_options *options,
     onnx_close(model);
 }
 
+static shoal_status optimise(const struct graph *graph, struct weight_source *source, void *context,
+                             struct graph **out, struct shoal_error *error) {
+    const struct pass_options options = {.source = source};
+    (void)context;
+    return graph_optimise(graph, &options, out, error);
+}
+
 static bool is_listed(const struct suite *suite, const char *name) {
     char line[300];
     (void)snprintf(line, sizeof line, "\n%s\n", name);
@@ -95,13 +103,17 @@ static bool is_listed(const struct suite *suite, const char *name) {
 
 static void run_test(struct suite *suite, const char *version, const char *kind, const char *test) {
     char name[256], directory[1024 + 300], reason[SHOAL_ERROR_TEXT];
-    const struct check_options naive = {.rtol = CHECK_RTOL, .atol = CHECK_ATOL, .threads = 1};
+    struct check_options options = {.rtol = CHECK_RTOL, .atol = CHECK_ATOL, .threads = 1};
     (void)snprintf(name, sizeof name, "%s/%s/%s", version, kind, test);
     if (suite->only != NULL && strstr(name, suite->only) == NULL) {
         return;
     }
     (void)snprintf(directory, sizeof directory, "%s/%s", suite->directory, name);
-    run_once(directory, &naive, reason);
+    run_once(directory, &options, reason);
+    if (reason[0] == '\0') {
+        options.optimise = optimise;
+        run_once(directory, &options, reason);
+    }
     const bool passes = reason[0] == '\0', listed = is_listed(suite, name);
     suite->all++;
     suite->passed += passes ? 1 : 0;
