@@ -175,10 +175,13 @@ static shoal_status run_all(struct suite *suite, const char *shared, struct shoa
 }
 
 static shoal_status read_passing(struct suite *suite, const char *root, struct shoal_error *error) {
-    char path[1024];
+    char path[1024], *text = NULL;
     size_t size = 0;
     (void)snprintf(path, sizeof path, "%s/tests/conformance/passing.txt", root);
-    return file_read(path, (size_t)16 << 20, &suite->passing, &size, error);
+    TRY(file_read(path, (size_t)16 << 20, &text, &size, error));
+    suite->passing = mem_format("\n%s", text);
+    mem_free(text);
+    return suite->passing != NULL ? SHOAL_OK : error_set(error, SHOAL_NO_MEMORY, "no memory");
 }
 
 static shoal_status run(struct suite *suite, const char *shared, const char *root,

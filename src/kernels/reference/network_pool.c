@@ -69,7 +69,7 @@ static struct found visit(const struct kernel_desc *desc, const struct window_im
                           const void *x, int64_t first, const int64_t *out) {
     const int64_t *ints = desc->attrs.ints;
     const enum dtype dtype = desc->inputs[0].dtype;
-    struct found found = {0, -INFINITY, -1, 0};
+    struct found found = {0, (double)-INFINITY, -1, 0};
     int64_t tap[WINDOW_AXES] = {0};
     do {
         const int64_t place = window_place(image, ints, out, tap);
