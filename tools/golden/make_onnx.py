@@ -33,10 +33,10 @@ except RuntimeError:  # built for another torch: its compiled ops are missing, w
 import transformers
 
 warnings.filterwarnings("ignore")
-VIT = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=32, patch_size=8,
+VIT = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=4,
            num_labels=5)
-TEXT = dict(vocab_size=61, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=32)
+TEXT = dict(vocab_size=31, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32,
+            max_position_embeddings=16)
 
 
 class Take(nn.Module):
@@ -116,13 +116,13 @@ def pixels(batch=1, size=32):
     return torch.rand(batch, 3, size, size) * 2 - 1
 
 
-def ids(batch=1, length=9):
+def ids(batch=2, length=9):
     return torch.randint(1, TEXT["vocab_size"], (batch, length))
 
 
-def mask(batch=1, length=9):
+def mask(batch=2, length=9):
     mask = torch.ones(batch, length, dtype=torch.int64)
-    mask[:, length - 3:] = 0
+    mask[0, length - 3:] = 0
     return mask
 
 
@@ -131,28 +131,28 @@ def attention(kind):
 
 
 def vit(kind="sdpa"):
-    return Take(transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, **attention(kind))), ["pixel_values"]), [pixels()]
+    return Take(transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, **attention(kind))), ["pixel_values"]), [pixels(2, 16)]
 
 
 def deit(kind="sdpa"):
     return Take(transformers.DeiTForImageClassificationWithTeacher(transformers.DeiTConfig(**VIT, **attention(kind))),
-                ["pixel_values"]), [pixels()]
+                ["pixel_values"]), [pixels(2, 16)]
 
 
 def bert(kind="sdpa"):
     config = transformers.BertConfig(**TEXT, type_vocab_size=2, **attention(kind))
     return (Take(transformers.BertModel(config), ["input_ids", "attention_mask", "token_type_ids"]),
-            [ids(), mask(), torch.zeros(1, 9, dtype=torch.int64)])
+            [ids(), mask(), torch.zeros(2, 9, dtype=torch.int64)])
 
 
 def distilbert(kind="sdpa"):
-    config = transformers.DistilBertConfig(vocab_size=61, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=32,
+    config = transformers.DistilBertConfig(vocab_size=31, dim=16, n_layers=2, n_heads=4, hidden_dim=32, max_position_embeddings=16,
                                            **attention(kind))
     return Take(transformers.DistilBertForSequenceClassification(config), ["input_ids", "attention_mask"]), [ids(), mask()]
 
 
 def gpt2(kind="sdpa"):
-    config = transformers.GPT2Config(vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=32, **attention(kind))
+    config = transformers.GPT2Config(vocab_size=31, n_embd=16, n_layer=2, n_head=4, n_positions=16, **attention(kind))
     return Take(transformers.GPT2LMHeadModel(config), ["input_ids"], use_cache=False), [ids()]
 
 
@@ -164,6 +164,25 @@ def llama(kind="sdpa"):
 def llama_mask(kind="sdpa"):
     config = transformers.LlamaConfig(**TEXT, num_key_value_heads=2, **attention(kind))
     return Take(transformers.LlamaForCausalLM(config), ["input_ids", "attention_mask"], use_cache=False), [ids(), mask()]
+
+
+class ResNet(nn.Module):
+    """torchvision's ResNets with their blocks' own code, four blocks and few channels."""
+
+    def __init__(self):
+        super().__init__()
+        Basic, Bottleneck = torchvision.models.resnet.BasicBlock, torchvision.models.resnet.Bottleneck
+
+        def down(inputs, outputs, stride):
+            return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(True), nn.MaxPool2d(3, 2, 1))
+        self.layers = nn.Sequential(Basic(8, 8), Basic(8, 12, 2, down(8, 12, 2)), Bottleneck(12, 4, 1, down(12, 16, 1)),
+                                    Bottleneck(16, 4))
+        self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.fc(torch.flatten(self.avgpool(self.layers(self.stem(x))), 1))
 
 
 def resnet18():
@@ -207,14 +226,22 @@ def densenet():
     return torchvision.models.DenseNet(growth_rate=4, block_config=(2, 2), num_init_features=8, num_classes=5), [pixels()]
 
 
+# Kept in tests/golden/data/onnx: one of each kind of pattern.
+FIXTURES = ["vit", "deit-dynamo", "bert", "bert-eager-dynamo", "distilbert-dynamo", "gpt2-dynamo", "llama-mask", "llama-dynamo",
+            "resnet", "mobilenet-v1", "mobilenet-v2-dynamo", "efficientnet", "densenet-dynamo", "unet", "unet-resize-dynamo", "vgg"]
+
 MODELS = {
     "vit": vit, "vit-eager": lambda: vit("eager"), "deit": deit, "bert": bert, "bert-eager": lambda: bert("eager"),
     "distilbert": distilbert, "distilbert-eager": lambda: distilbert("eager"), "gpt2": gpt2, "gpt2-eager": lambda: gpt2("eager"),
     "llama": llama, "llama-eager": lambda: llama("eager"), "llama-mask": llama_mask,
-    "resnet18": resnet18, "resnet50": resnet50, "mobilenet-v1": lambda: (MobileNetV1(), [pixels()]), "mobilenet-v2": mobilenet_v2,
+    "resnet": lambda: (ResNet(), [pixels(2)]), "resnet18": resnet18, "resnet50": resnet50, "mobilenet-v1": lambda: (MobileNetV1(), [pixels()]), "mobilenet-v2": mobilenet_v2,
     "mobilenet-v3": mobilenet_v3, "efficientnet": efficientnet, "vgg": vgg, "squeezenet": squeezenet, "densenet": densenet,
     "unet": lambda: (UNet(), [pixels()]), "unet-resize": lambda: (UNet(transposed=False), [pixels()]),
 }
+
+
+# The old exporter has no aten::diff, which transformers uses where no attention mask is given.
+NEW_ONLY = ["gpt2", "gpt2-eager", "llama", "llama-eager"]
 
 
 def export(model, inputs, path, dynamo):
@@ -276,20 +303,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("models", nargs="*", default=[], help="all by default")
+    parser.add_argument("--fixtures", action="store_true", help="those of tests/golden/data/onnx")
     parser.add_argument("--exporter", choices=["old", "new", "both"], default="both")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    failed = 0
-    for name in arguments.models or MODELS:
-        for dynamo in [False, True]:
-            if arguments.exporter in ("both", "new" if dynamo else "old"):
-                try:
-                    make(name, dynamo, arguments.out)
-                except Exception:  # the next model may still work
-                    traceback.print_exc()
-                    print(f"{name}{'-dynamo' if dynamo else ''}: FAILED", flush=True)
-                    failed += 1
-    sys.exit(1 if failed else 0)
+    wanted = [(name, dynamo) for name in arguments.models or MODELS for dynamo in [False, True]
+              if arguments.exporter in ("both", "new" if dynamo else "old")]
+    if arguments.fixtures:
+        wanted = [(name.removesuffix("-dynamo"), name.endswith("-dynamo")) for name in FIXTURES]
+    failed = []
+    for name, dynamo in wanted:
+        if (name, dynamo) in [(model, False) for model in NEW_ONLY]:
+            continue
+        try:
+            make(name, dynamo, arguments.out)
+        except Exception:  # the next model may still work
+            traceback.print_exc()
+            failed.append(name + ("-dynamo" if dynamo else ""))
+    if failed:
+        sys.exit("failed: " + ", ".join(failed))
 
 
 if __name__ == "__main__":

@@ -97,16 +97,6 @@ static bool times(int64_t *product, int64_t dim) {
            *product > 0;
 }
 
-/* Only axes of 1 are left. */
-static bool ones_from(const struct shape *shape, int axis) {
-    for (int i = axis; i < shape->rank; i++) {
-        if (shape->dims[i] != 1) {
-            return false;
-        }
-    }
-    return true;
-}
-
 int axes_blocks(const struct shape *from, const struct shape *to, int from_end[SHAPE_MAX_RANK],
                 int to_end[SHAPE_MAX_RANK]) {
     int blocks = 0, i = 0, j = 0;
@@ -122,13 +112,14 @@ int axes_blocks(const struct shape *from, const struct shape *to, int from_end[S
                 return 0;
             }
         }
+        while (i < from->rank && from->dims[i] == 1) { /* ones belong to what is before them */
+            i++;
+        }
+        while (j < to->rank && to->dims[j] == 1) {
+            j++;
+        }
         from_end[blocks] = i;
         to_end[blocks++] = j;
     }
-    if (blocks == 0 || !ones_from(from, i) || !ones_from(to, j)) {
-        return 0;
-    }
-    from_end[blocks - 1] = from->rank;
-    to_end[blocks - 1] = to->rank;
-    return blocks;
+    return i == from->rank && j == to->rank ? blocks : 0;
 }

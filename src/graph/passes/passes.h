@@ -27,6 +27,7 @@
     X(NORMS, "norms", pass_norms, "LayerNorm and RMSNorm from their parts")                       \
     X(TRANSPOSES, "transposes", pass_transposes,                                                  \
       "transposes move behind their readers and cancel")                                          \
+    X(EXPANDS, "expands", pass_expands, "expansions move behind their readers")                   \
     X(ATTENTION, "attention", pass_attention, "scores, mask, softmax, values: one op")            \
     X(PACK, "pack", pass_pack, "three projections of one input and their attention: two ops")     \
     X(RESHAPES, "reshapes", pass_reshapes, "reshapes move behind their readers and cancel")       \

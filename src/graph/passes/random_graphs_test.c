@@ -219,10 +219,11 @@ static struct graph *random_graph(void) {
 static void passes_change_no_results(void **state) {
     (void)state;
     const char *text = getenv("SHOAL_TEST_SEED");
+    const char *rounds = getenv("SHOAL_TEST_ROUNDS");
     seed = text != NULL ? strtoull(text, NULL, 10) : seed;
     uint32_t before = 0, after = 0;
     test_tolerance = 2e-3; /* norms of norms magnify rounding; mistakes are larger */
-    for (int round = 0; round < ROUNDS; round++) {
+    for (long round = rounds != NULL ? atol(rounds) : ROUNDS; round > 0; round--) {
         struct graph *graph = random_graph();
         const uint32_t skip = draw(0, 1) == 0 ? 0 : (uint32_t)draw(0, PASS_ALL);
         before += graph_node_count(graph);
