@@ -236,6 +236,18 @@ double op_flops(enum op op, const struct op_attrs *attrs, const struct tensor_ty
     case OP_SDPA: /* results [B,Tq,Hq,Dv]; each needs Tk products, and Tk·D/Dv for its scores */
         return 2.0 * results / (double)inputs[2].shape.dims[3] * (double)inputs[1].shape.dims[1] *
                (double)(x->dims[3] + inputs[2].shape.dims[3]);
+    case OP_PRODUCT: {
+        const int from_end = attrs->transpose_a && x->rank > 1 ? 2 : 1;
+        return 2.0 * results * (double)x->dims[x->rank - from_end];
+    }
+    case OP_CONV: {
+        const struct shape *w = &inputs[1].shape;
+        return w->dims[0] > 0 ? 2.0 * results * count(w) / (double)w->dims[0] : 0;
+    }
+    case OP_CONV_TRANSPOSE: {
+        const struct shape *w = &inputs[1].shape;
+        return w->dims[0] > 0 ? 2.0 * count(x) * count(w) / (double)w->dims[0] : 0;
+    }
     case OP_MATMUL:
         return 2.0 * results * (double)x->dims[attrs->transpose_a ? 0 : 1];
     default:

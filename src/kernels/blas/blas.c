@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/memory.h"
+#include "kernels/blas/network.h"
 #include "kernels/isa.h"
 #include "kernels/quantise.h"
 
@@ -80,6 +81,7 @@ static const struct blas_function *function_for(const struct kernel_desc *desc) 
         break;
     }
     const struct blas_function *function = blas_map_for(desc);
+    function = function != NULL ? function : blas_network_function(desc);
     return function != NULL ? function : blas_move_for(desc);
 }
 

@@ -13,6 +13,7 @@
 #include "kernels/vector/rows.h"
 
 #include "kernels/vector/attend.h"
+#include "kernels/vector/network.h"
 
 const struct vector_ops VECTOR_NAME = {
     .name = "vector",
@@ -30,5 +31,12 @@ const struct vector_ops VECTOR_NAME = {
     .activate = activate,
     .multiply_add = multiply_add,
     .add = add,
+    .rows_greatest = rows_greatest,
+    .rows_mean = rows_mean,
+    .rows_weighted = rows_weighted,
+    .normalise_channels = normalise_channels,
+    .normalise_plane = normalise_plane,
+    .moments = moments,
+    .rms_norm = rms_norm,
     .spin = spin,
 };

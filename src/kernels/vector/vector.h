@@ -88,6 +88,22 @@ struct vector_ops {
     void (*multiply_add)(const float *a, const float *b, int64_t n, float *y); /* y += a·b */
     void (*add)(const float *a, const float *b, float scale, int64_t n, float *y);
 
+    /* Rows of n combined, count ≥ 1 of them, in order: the greatest of each place, the sum divided,
+     * the sum of products with weights. y is none of the rows. */
+    void (*rows_greatest)(const float *const *rows, int64_t count, int64_t n, float *y);
+    void (*rows_mean)(const float *const *rows, int64_t count, int64_t n, float divisor, float *y);
+    void (*rows_weighted)(const float *const *rows, const float *weights, int64_t count, int64_t n,
+                          float *y);
+    /* (x − mean)·factor + shift, one of each per element, or for all; y may be x. */
+    void (*normalise_channels)(const float *x, const float *mean, const float *factor,
+                               const float *shift, int64_t n, float *y);
+    void (*normalise_plane)(const float *x, float mean, float factor, float shift, int64_t n,
+                            float *y);
+    void (*moments)(const float *x, int64_t n, float *mean, float *variance);
+    /* Rows of n: y = x/√(mean of squares + epsilon)·gamma; y may be x. */
+    void (*rms_norm)(const float *x, const float *gamma, float epsilon, int64_t rows, int64_t n,
+                     float *y);
+
     /* Multiply-adds in registers only, rounds times; returns the floating point operations done. */
     double (*spin)(int64_t rounds, float *sink);
 };
