@@ -68,8 +68,9 @@ static shoal_status place(struct graph *graph, const int32_t *crossing, struct s
     for (graph_node_id id = 0; id < graph->forward_count; id++) {
         since += node_cost(graph, &graph->nodes[id]);
         graph->nodes[id].segment = count + 1;
-        if (id + 1 < graph->forward_count && crossing[id + 1] <= MOST_CROSSING &&
-            since >= total / GRAPH_MOST_SEGMENTS && count + 1 < GRAPH_MOST_SEGMENTS) {
+        if (id + 1 < graph->forward_count && crossing[id + 1] >= 1 &&
+            crossing[id + 1] <= MOST_CROSSING && since >= total / GRAPH_MOST_SEGMENTS &&
+            count + 1 < GRAPH_MOST_SEGMENTS) {
             cuts[count++] = id + 1;
             since = 0;
         }
@@ -90,4 +91,27 @@ shoal_status graph_mark_cuts(struct graph *graph, struct shoal_error *error) {
     const shoal_status status = place(graph, crossing, error);
     mem_free(crossing);
     return status;
+}
+
+shoal_status graph_copy_cuts(struct graph *graph, const struct graph *from,
+                             struct shoal_error *error) {
+    if (graph->forward_count < graph->node_count || graph->node_count != from->node_count ||
+        from->forward_count < from->node_count) {
+        return error_set(error, SHOAL_INVALID, "graph: cuts of a graph of other nodes");
+    }
+    graph_node_id *cuts = mem_calloc((size_t)from->cut_count + 1, sizeof *cuts);
+    if (cuts == NULL) {
+        return error_set(error, SHOAL_NO_MEMORY, "graph: no memory for its cuts");
+    }
+    for (uint32_t i = 0; i < from->cut_count; i++) {
+        cuts[i] = from->cuts[i];
+    }
+    for (graph_node_id id = 0; id < graph->node_count; id++) {
+        graph->nodes[id].segment = from->nodes[id].segment;
+    }
+    mem_free(graph->cuts);
+    graph->cuts = cuts;
+    graph->cut_count = from->cut_count;
+    graph->cut_capacity = from->cut_count + 1;
+    return SHOAL_OK;
 }

@@ -101,10 +101,32 @@ static void no_cut_where_many_values_cross(void **state) {
     graph_destroy(graph);
 }
 
+static void cuts_are_copied_between_graphs_of_as_many_nodes(void **state) {
+    (void)state;
+    graph_value_id x;
+    struct graph *graphs[3];
+    for (int g = 0; g < 3; g++) {
+        graphs[g] = begin(&x);
+        for (int i = 0; i < 6 + g / 2; i++) {
+            x = add(graphs[g], x, x);
+        }
+        assert_int_equal(graph_mark_output(graphs[g], x, NULL), SHOAL_OK);
+    }
+    assert_int_equal(graph_mark_cuts(graphs[0], NULL), SHOAL_OK);
+    assert_int_equal(graph_copy_cuts(graphs[1], graphs[0], NULL), SHOAL_OK);
+    assert_int_equal(graph_segment_count(graphs[1]), 6);
+    check_segments(graphs[1]);
+    assert_int_equal(graph_copy_cuts(graphs[2], graphs[0], NULL), SHOAL_INVALID);
+    for (int g = 0; g < 3; g++) {
+        graph_destroy(graphs[g]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chain_is_cut_after_every_node),
         cmocka_unit_test(a_long_chain_has_no_more_segments_than_allowed),
+        cmocka_unit_test(cuts_are_copied_between_graphs_of_as_many_nodes),
         cmocka_unit_test(no_cut_where_many_values_cross),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

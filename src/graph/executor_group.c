@@ -176,13 +176,23 @@ static shoal_status make_slots(struct executor_group *group, struct shoal_error 
     return SHOAL_OK;
 }
 
-shoal_status executor_group_load(struct executor_group *group, struct weight_source *source,
-                                 struct shoal_error *error) {
+shoal_status executor_group_load_each(struct executor_group *group,
+                                      struct weight_source *const sources[],
+                                      struct shoal_error *error) {
     ASSERT(group->data == NULL);
     for (uint32_t i = 0; i < group->count; i++) {
-        TRY(load_member(group, i, source, error));
+        TRY(load_member(group, i, sources[i], error));
     }
     return make_slots(group, error);
+}
+
+shoal_status executor_group_load(struct executor_group *group, struct weight_source *source,
+                                 struct shoal_error *error) {
+    struct weight_source *sources[EXECUTOR_GROUP_MAX];
+    for (uint32_t i = 0; i < group->count; i++) {
+        sources[i] = source;
+    }
+    return executor_group_load_each(group, sources, error);
 }
 
 uint32_t executor_group_inputs(const struct executor_group *group, uint32_t index,

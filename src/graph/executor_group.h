@@ -33,6 +33,12 @@ void executor_group_memory_get(const struct executor_group *group, struct execut
 NODISCARD shoal_status executor_group_load(struct executor_group *group,
                                            struct weight_source *source, struct shoal_error *error);
 
+/* The same with a source for each graph, [count]: graphs that derive their weights
+ * (graph/derived.h) do so by themselves. */
+NODISCARD shoal_status executor_group_load_each(struct executor_group *group,
+                                                struct weight_source *const sources[],
+                                                struct shoal_error *error);
+
 /* What enters and leaves the range of graph `index`, as executor_inputs and executor_outputs. */
 uint32_t executor_group_inputs(const struct executor_group *group, uint32_t index,
                                const graph_value_id **out);

@@ -129,6 +129,10 @@ NODISCARD shoal_status graph_mark_cut(struct graph *graph, struct shoal_error *e
  */
 #define GRAPH_MOST_SEGMENTS 256
 NODISCARD shoal_status graph_mark_cuts(struct graph *graph, struct shoal_error *error);
+/* The cuts of another graph of as many forward nodes (the same model at another length), in place
+ * of those it has. Errors: INVALID (another number of nodes, gradients), NO_MEMORY. */
+NODISCARD shoal_status graph_copy_cuts(struct graph *graph, const struct graph *from,
+                                       struct shoal_error *error);
 /* Nodes of phases B and W added from here on belong to this segment. Errors: INVALID (no such
  * segment). */
 NODISCARD shoal_status graph_set_gradient_segment(struct graph *graph, uint32_t segment,

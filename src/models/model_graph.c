@@ -2,6 +2,7 @@
 
 #include "base/arena.h"
 #include "base/memory.h"
+#include "graph/derived.h"
 #include "models/graph_json.h"
 
 #include <inttypes.h>
@@ -39,45 +40,72 @@ void model_graph_destroy(struct model_graph *model) {
 
 /* ---- one graph of one model ---- */
 
+#define MOST_COMPARED 4096 /* steps of comparing one derived tensor: beyond, it counts as unlike \
+                            */
+
+static bool same_data(const struct graph_param *p, const struct graph_param *q) {
+    size_t bytes = 0;
+    return p->type.dtype == q->type.dtype && shape_equal(&p->type.shape, &q->type.shape) &&
+           shape_bytes(&p->type.shape, p->type.dtype, &bytes) &&
+           (bytes == 0 || memcmp(p->data, q->data, bytes) == 0);
+}
+
+/* Stored tensors by name, constants by their elements. */
+static bool same_stored(const struct graph_param *p, const struct graph_param *q) {
+    bool same = (p->data == NULL) == (q->data == NULL) && p->part_count == q->part_count;
+    if (same && p->data != NULL) {
+        return same_data(p, q);
+    }
+    for (uint32_t i = 0; i < p->part_count && same; i++) {
+        same = strcmp(p->parts[i].name, q->parts[i].name) == 0;
+    }
+    return same;
+}
+
+/* Whether two values of constants graphs are computed alike. */
+static bool same_derivation(const struct graph *a, graph_value_id in_a, const struct graph *b,
+                            graph_value_id in_b, int *budget) {
+    const struct graph_value *p = graph_value_get(a, in_a), *q = graph_value_get(b, in_b);
+    if (--*budget < 0 || (p->param == GRAPH_NONE) != (q->param == GRAPH_NONE)) {
+        return false;
+    }
+    if (p->param != GRAPH_NONE) {
+        return same_stored(graph_param_get(a, p->param), graph_param_get(b, q->param));
+    }
+    const struct graph_node *m = graph_node_get(a, p->producer),
+                            *n = graph_node_get(b, q->producer);
+    bool same = m->op == n->op && op_attrs_equal(&m->attrs, &n->attrs) &&
+                m->input_count == n->input_count && m->param_count == n->param_count &&
+                in_a - m->outputs[0] == in_b - n->outputs[0];
+    for (int i = 0; i < m->input_count && same; i++) {
+        same = same_derivation(a, m->inputs[i], b, n->inputs[i], budget);
+    }
+    for (int i = 0; i < m->param_count && same; i++) {
+        same = same_stored(graph_param_get(a, m->params[i]), graph_param_get(b, n->params[i]));
+    }
+    return same;
+}
+
 static bool same_packed(const struct graph *a, graph_param_id in_a, const struct graph *b,
                         graph_param_id in_b) {
     const struct graph_param *p = graph_param_get(a, in_a), *q = graph_param_get(b, in_b);
     if (!shape_equal(&p->type.shape, &q->type.shape)) {
         return true; /* kernels do not share what differs in its type */
     }
-    if ((p->data == NULL) != (q->data == NULL) || p->part_count != q->part_count) {
-        return false;
+    bool same = same_stored(p, q);
+    for (uint32_t i = 0; i < p->part_count && same; i++) {
+        graph_value_id of_a, of_b;
+        int budget = MOST_COMPARED;
+        const bool derived = derived_find(a, p->parts[i].name, &of_a);
+        same = derived == derived_find(b, q->parts[i].name, &of_b) &&
+               (!derived || same_derivation(graph_constants_get(a), of_a, graph_constants_get(b),
+                                            of_b, &budget));
     }
-    if (p->data != NULL) {
-        size_t bytes = 0;
-        return p->type.dtype == q->type.dtype &&
-               shape_bytes(&p->type.shape, p->type.dtype, &bytes) &&
-               memcmp(p->data, q->data, bytes) == 0;
-    }
-    for (uint32_t i = 0; i < p->part_count; i++) {
-        if (strcmp(p->parts[i].name, q->parts[i].name) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Equal derived tensors have equal names only if both graphs derive them alike. */
-static bool same_constants(const struct graph *a, const struct graph *b) {
-    const struct graph *p = graph_constants_get(a), *q = graph_constants_get(b);
-    json_t *left = NULL, *right = NULL;
-    if (p == NULL || q == NULL) {
-        return p == q;
-    }
-    const bool equal = graph_to_json(p, &left, NULL) == SHOAL_OK &&
-                       graph_to_json(q, &right, NULL) == SHOAL_OK && json_equal(left, right) == 1;
-    json_decref(left);
-    json_decref(right);
-    return equal;
+    return same;
 }
 
 bool model_graph_alike(const struct graph *a, const struct graph *b) {
-    bool alike = graph_node_count(a) == graph_node_count(b) && same_constants(a, b) &&
+    bool alike = graph_node_count(a) == graph_node_count(b) &&
                  graph_segment_count(a) == graph_segment_count(b);
     for (graph_node_id id = 0; alike && id < graph_node_count(a); id++) {
         const struct graph_node *p = graph_node_get(a, id), *q = graph_node_get(b, id);

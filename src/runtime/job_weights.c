@@ -143,12 +143,15 @@ static shoal_status read_origin(void *context, const char *key, uint64_t offset,
 shoal_status job_weights_distribute(const struct job_options *options,
                                     struct distribution_outcome *out, struct shoal_error *error) {
     struct list list;
-    struct graph *graph;
+    struct graph *graphs[MODEL_MAX_LENGTHS];
+    uint32_t count = 0;
     TRY(list_init(&list, options, error));
-    shoal_status status = model_build(options->model, &graph, error);
-    if (status == SHOAL_OK) {
-        status = need_stages(&list, options, graph, error);
-        graph_destroy(graph);
+    shoal_status status = model_build_lengths(options->model, graphs, &count, error);
+    for (uint32_t i = 0; i < count; i++) {
+        if (status == SHOAL_OK) {
+            status = need_stages(&list, options, graphs[i], error);
+        }
+        graph_destroy(graphs[i]);
     }
     if (status == SHOAL_OK) {
         close_rows(&list);

@@ -244,7 +244,7 @@ static shoal_status import_at(const struct model_onnx *onnx, int64_t batch, int6
     TRY(graph_optimise(result->graph, &passes, out, error));
     graph_destroy(result->graph); /* its names are copied */
     result->graph = NULL;
-    return graph_mark_cuts(*out, error);
+    return SHOAL_OK;
 }
 
 /* Results and graphs of several lengths, while a model is made of them. */
@@ -268,6 +268,10 @@ static shoal_status make(struct model_onnx *onnx, struct making *making, int64_t
     for (uint32_t i = 0; i < count; i++) {
         struct import_result *result = &making->results[making->count++];
         TRY(import_at(onnx, batch, lengths[i], result, making->names, &making->graphs[i], error));
+    }
+    TRY(graph_mark_cuts(making->graphs[count - 1], error));
+    for (uint32_t i = 0; i + 1 < count; i++) { /* as the longest is cut */
+        TRY(graph_copy_cuts(making->graphs[i], making->graphs[count - 1], error));
     }
     const struct model_graph_options options = {.graphs =
                                                     (const struct graph *const *)making->graphs,

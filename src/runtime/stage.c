@@ -145,18 +145,29 @@ void stage_memory_get(const struct stage *stage, struct stage_memory *out) {
     *out = stage->memory;
 }
 
-/* What the graph derives is computed here; random weights have derived tensors like any other. All
- * lengths derive alike (model_graph_alike). */
+/* What the graphs derive is computed here, by each for itself. */
 static shoal_status load_from(struct stage *stage, struct weight_source *source,
                               struct shoal_error *error) {
-    const struct graph *graph = stage->variants[0].graph;
-    struct weight_source *derived = NULL;
-    if (graph_constants_get(graph) == NULL) {
+    struct weight_source *sources[MODEL_MAX_LENGTHS];
+    uint32_t derived = 0;
+    shoal_status status = SHOAL_OK;
+    if (graph_constants_get(stage->variants[0].graph) == NULL) {
         return executor_group_load(stage->group, source, error);
     }
-    TRY(weights_derived_create(graph, source, &derived, error));
-    const shoal_status status = executor_group_load(stage->group, derived, error);
-    derived->ops->destroy(derived);
+    for (; derived < stage->variant_count && status == SHOAL_OK; derived++) {
+        status = weights_derived_create(stage->variants[derived].graph, source, &sources[derived],
+                                        error);
+        if (status != SHOAL_OK) {
+            break;
+        }
+    }
+    if (status == SHOAL_OK) {
+        status = executor_group_load_each(stage->group, sources, error);
+    }
+    while (derived > 0) {
+        derived--;
+        sources[derived]->ops->destroy(sources[derived]);
+    }
     return status;
 }
 
