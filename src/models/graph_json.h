@@ -22,6 +22,7 @@
 #define GRAPH_JSON_MAX_STEPS ((size_t)1 << 17)
 #define GRAPH_JSON_MAX_PARAMS ((size_t)1 << 16)
 #define GRAPH_JSON_MAX_PARTS 64
+#define GRAPH_JSON_MAX_DERIVED 8192
 #define GRAPH_JSON_MAX_NAME 512
 #define GRAPH_JSON_MAX_DIM (INT64_C(1) << 31)
 #define GRAPH_JSON_MAX_BYTES ((size_t)1 << 33)

@@ -300,6 +300,10 @@ static shoal_status check_constants(const struct graph *constants, struct shoal_
         return corrupt(error, "\"constants\" has inputs");
     }
     const uint32_t count = graph_outputs(constants, &ids);
+    if (count > GRAPH_JSON_MAX_DERIVED) {
+        return error_set(error, SHOAL_CORRUPT, "\"constants\" gives %u tensors; at most %d can be",
+                         count, GRAPH_JSON_MAX_DERIVED);
+    }
     for (uint32_t i = 0; i < count; i++) {
         const char *name = graph_value_get(constants, ids[i])->name;
         for (uint32_t j = 0; j < i; j++) {

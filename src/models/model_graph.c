@@ -10,6 +10,7 @@
 
 #define MAX_CROSSING 16 /* tensors of a message */
 #define MAX_BATCH 4096
+#define MAX_SEGMENTS 1024
 #define MAX_LENGTH 65536
 
 /* At one length. */
@@ -40,8 +41,9 @@ void model_graph_destroy(struct model_graph *model) {
 
 /* ---- one graph of one model ---- */
 
-#define MOST_COMPARED 4096 /* steps of comparing one derived tensor: beyond, it counts as unlike \
-                            */
+#define MOST_COMPARED                                                          \
+    4096 /* steps of comparing one derived tensor: beyond, it counts as unlike \
+          */
 
 static bool same_data(const struct graph_param *p, const struct graph_param *q) {
     size_t bytes = 0;
@@ -160,16 +162,26 @@ static int64_t rows_looked_up(const struct graph *graph, const struct graph_node
 
 /* The least table that an input's whole numbers are looked up in, perhaps as another type; 0: none.
  * Ops bound them by themselves: this is for who makes numbers up. */
-static int64_t find_limit(const struct graph *graph, graph_value_id id) {
+static int64_t find_limit(const struct graph *graph, graph_value_id input) {
     int64_t limit = 0;
+    bool *same =
+        mem_calloc(graph_value_count(graph), sizeof *same); /* the input, or a cast of it */
+    if (same == NULL) {
+        return 0;
+    }
+    same[input] = true;
     for (graph_node_id n = 0; n < graph_node_count(graph); n++) {
         const struct graph_node *node = graph_node_get(graph, n);
-        int64_t rows = node->input_count > 0 ? rows_looked_up(graph, node, id) : 0;
-        if (node->op == OP_CAST && node->inputs[0] == id) {
-            rows = find_limit(graph, node->outputs[0]);
+        if (node->op == OP_CAST && same[node->inputs[0]]) {
+            same[node->outputs[0]] = true;
         }
-        limit = rows > 0 && (limit == 0 || rows < limit) ? rows : limit;
+        for (int i = 0; i < node->input_count && i < 2; i++) {
+            const int64_t rows =
+                same[node->inputs[i]] ? rows_looked_up(graph, node, node->inputs[i]) : 0;
+            limit = rows > 0 && (limit == 0 || rows < limit) ? rows : limit;
+        }
     }
+    mem_free(same);
     return limit;
 }
 
@@ -245,6 +257,10 @@ static shoal_status find_outputs(struct model_graph *model, struct variant *vari
 }
 
 static shoal_status check_cuts(const struct graph *graph, struct shoal_error *error) {
+    if (graph_segment_count(graph) > MAX_SEGMENTS) {
+        return error_set(error, SHOAL_UNSUPPORTED, "%" PRIu32 " segments; at most %d can be",
+                         graph_segment_count(graph), MAX_SEGMENTS);
+    }
     for (uint32_t s = 1; s < graph_segment_count(graph); s++) {
         const uint32_t count = graph_crossing(graph, s, NULL, 0);
         if (count < 1 || count > MAX_CROSSING) {
