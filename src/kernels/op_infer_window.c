@@ -216,12 +216,13 @@ shoal_status op_infer_col2im(struct op_inference *in) {
     const struct op_attrs *attrs = in->attrs;
     const struct shape *x = &in->inputs[0].shape;
     const int spatial = attrs->axis;
-    struct shape y = {.rank = spatial + 2};
+    struct shape y = {.rank = 2};
     int64_t taps = 1, windows = 1;
     TRY(op_expect_types(in, 0, 0, DTYPE_F32));
     if (spatial < 1 || spatial > WINDOW_AXES) {
         return op_refuse_attribute(in, "images have 1 to 4 spatial axes");
     }
+    y.rank += spatial;
     TRY(check_window(in, spatial));
     for (int i = 0; i < spatial; i++) {
         const int64_t kernel = attrs->ints[WINDOW_KERNEL + i];
