@@ -229,7 +229,6 @@ static void what_cannot_be_is_said(void **state) {
         {"deep.onnx", "--input random:2 --preprocess /no/such/file", 2, "no pictures"},
         {"deep.onnx", "--input random:2 --weights x.safetensors", 2, "brings its own"},
         {"words.onnx", "--input random:2 --max-length 513", 2, "512"},
-        {"words.onnx", "--input " __FILE__, 2, "no vocabulary"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char more[700], text[1400];
@@ -242,6 +241,11 @@ static void what_cannot_be_is_said(void **state) {
                        data(cases[i].model), more);
         expect_error(text, cases[i].status, cases[i].said);
     }
+    char text[1400];
+    const char *lines = harness_path("lines.txt");
+    harness_write(lines, "one\ntwo\n", 8);
+    (void)snprintf(text, sizeof text, "run %s --input %s --in-process", data("words.onnx"), lines);
+    expect_error(text, 2, "no vocabulary");
     expect_error("run vit-test --input random:1 --dim N=3", 2, "--dim is for ONNX models");
 }
 
