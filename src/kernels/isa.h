@@ -10,10 +10,10 @@
 
 #include "base/status.h"
 
-#define ISA_LIST(X)                                                            \
-    X(BASELINE, "baseline") /* what every processor of the architecture has */ \
-    X(AVX2, "avx2")         /* AVX2 and FMA */                                 \
-    X(AVX512, "avx512")     /* AVX-512 F, BW, VL, DQ */                        \
+#define ISA_LIST(X)                                                                             \
+    X(BASELINE, "baseline") /* what every processor of the architecture has */                  \
+    X(AVX2, "avx2")         /* AVX2 and FMA */                                                  \
+    X(AVX512, "avx512")     /* AVX-512 F, BW, VL, DQ; VNNI and BF16 where they keep the bits */ \
     X(NEON, "neon")
 
 enum isa {
