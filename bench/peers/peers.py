@@ -198,7 +198,7 @@ def compare(arguments, name, batch, threads, isa):
     if not os.path.exists(path):  # in a process of its own: exporting takes memory
         subprocess.run([sys.executable, os.path.abspath(__file__), name, "--export", path, "--batch", str(batch)],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    kinds = ["torch"] if isa == "avx2" else ["ort", "torch"]
+    kinds = ["ort", "torch"]  # ONNX Runtime has no cap of its own: it goes on with what the processor has
     if MODELS[name][0] not in ("vit", "bert"):
         kinds.append("torch-channels-last")
     peers = {kind: Peer(kind, name, batch, threads, path, isa) for kind in kinds}
@@ -238,7 +238,7 @@ def main():
     parser.add_argument("model", nargs="*", help="of: " + ", ".join(MODELS) + " (default: all)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
-    parser.add_argument("--isa", nargs="+", default=["native"], help="native, avx2 (PyTorch and Shoal; ONNX Runtime has no such cap)")
+    parser.add_argument("--isa", nargs="+", default=["native"], help="native or avx2: Shoal and PyTorch are capped; ONNX Runtime cannot be and computes with all that the processor has")
     parser.add_argument("--dtype", default="f32", help="of Shoal; the peers compute in f32")
     parser.add_argument("--kernels", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
