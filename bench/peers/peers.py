@@ -26,6 +26,22 @@ MODELS = {
 }
 
 
+def torchvision_models():
+    """torchvision's models need none of its compiled operators, and its wheel may be for another build of PyTorch than
+    the one that is there; its import then only wants one of them declared."""
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        for module in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[module]
+        torchvision_models.library = torch.library.Library("torchvision", "DEF")
+        torchvision_models.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+    return torchvision.models
+
+
 def build_torch(name):
     """The model and one batch of inputs for it."""
     import torch
@@ -48,9 +64,7 @@ def build_torch(name):
             "attention_mask": torch.ones(batch, length, dtype=torch.long),
         }
     else:
-        import torchvision
-
-        model = getattr(torchvision.models, kind)(weights=None)
+        model = getattr(torchvision_models(), kind)(weights=None)
         make = lambda batch: {"x": torch.randn(batch, 3, 224, 224)}
     return model.eval(), make
 
