@@ -28,17 +28,18 @@ MODELS = {
 
 def torchvision_models():
     """torchvision's models need none of its compiled operators, and its wheel may be for another build of PyTorch than
-    the one that is there; its import then only wants one of them declared."""
+    the one that is there; its import then only wants two of them declared."""
     import torch
 
-    try:
-        import torchvision
-    except RuntimeError:
-        for module in [name for name in sys.modules if name.startswith("torchvision")]:
-            del sys.modules[module]
-        torchvision_models.library = torch.library.Library("torchvision", "DEF")
-        torchvision_models.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    torchvision_models.library = library
+    for operator in ("nms", "qnms"):
+        try:
+            library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        except RuntimeError:
+            pass  # the wheel brings its own
+    import torchvision
+
     return torchvision.models
 
 
