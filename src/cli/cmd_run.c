@@ -327,7 +327,10 @@ int cli_run(int argc, char **argv) {
             "with model.onnx), a Hugging Face directory (config.json, model.safetensors) or a "
             "built-in name (vit-base, vit-large, "
             "vit-huge, deit-tiny, deit-small,\n"
-            "deit-base, deit-*-distilled, bert-base, bert-large, bert-tiny ...). The same "
+            "deit-base, deit-*-distilled, bert-base, bert-large, bert-tiny ..., mlp, lenet, "
+            "vgg-11, "
+            "vgg-16, resnet-18, resnet-20,\n"
+            "resnet-50, mobilenet-v2, squeezenet, squeezenet-1.1). The same "
             "numbers as on one device, bit for bit, "
             "for any number of devices.",
         .examples =

@@ -13,7 +13,8 @@
 /*
  * The order of preference and why: docs/rationale/0002-kernels-bits-and-speed.md. The blas set's
  * bits depend neither on the batch, nor on threads, nor on the width of registers, and it is as
- * fast as oneDNN on matrix products and patch embeddings; on other convolutions oneDNN is faster.
+ * fast as oneDNN on matrix products and patch embeddings, and faster on depthwise convolutions; on
+ * other convolutions oneDNN is faster.
  */
 static const struct kernel_ops *const blas_first[] = {
     &kernel_blas_ops,
@@ -41,9 +42,12 @@ const struct kernel_ops *const *kernel_sets_for(const struct kernel_desc *desc) 
         return blas_first;
     }
     const int64_t *filter = desc->params[0].shape.dims;
+    const int64_t *out = desc->outputs[0].shape.dims;
     const bool patches =
         desc->attrs.stride[0] == filter[2] && desc->attrs.stride[1] == filter[3] && filter[2] > 1;
-    return patches ? blas_first : onednn_first;
+    const bool dense = out[1] * out[2] == 1; /* a linear layer */
+    const bool depthwise = filter[1] == 1 && filter[0] == desc->attrs.groups && filter[0] > 1;
+    return patches || dense || depthwise ? blas_first : onednn_first;
 }
 
 const struct kernel_ops *kernel_set_find(const char *name) {

@@ -58,7 +58,7 @@ static struct kernel_desc random_desc(enum op op) {
     switch ((int)op) {
     case OP_CONV2D: {
         const int64_t kind = draw(0, 3); /* plain, plain, grouped, depthwise */
-        a.groups = kind < 2 ? 1 : (int32_t)draw(2, 4);
+        a.groups = kind < 2 ? 1 : (int32_t)draw(2, kind == 3 ? 70 : 4);
         const int64_t per_group = kind == 3 ? 1 : draw(1, 20);
         const int64_t out = kind == 3 ? a.groups : a.groups * draw(1, 20);
         const int64_t kh = draw(1, 4);

@@ -75,7 +75,9 @@ static void prepare(struct blas_kernel *kernel) {
     kernel->columns = filter[0] / desc->attrs.groups;
     kernel->depth = filter[1] * filter[2] * filter[3];
     kernel->rows = out[0] * out[1] * out[2];
-    kernel->by_rows = true;
+    /* Columns share the reading of weights where there are more of those than of pixels. */
+    kernel->by_rows = kernel->columns < (int64_t)4 * kernel->threads * kernel->vector->panel ||
+                      kernel->rows > kernel->columns / 4;
     kernel->bias_offset = blas_bytes(group_floats(kernel) * desc->attrs.groups);
     kernel->sizes.packed_bytes =
         kernel->bias_offset + (desc->param_count > 1 ? blas_bytes(filter[0]) : 0);
@@ -122,10 +124,16 @@ static void work(void *context, int index, int count) {
     const int64_t channels = desc->params[0].shape.dims[1];
     const int64_t panels = (kernel->columns + kernel->vector->panel - 1) / kernel->vector->panel;
     float *scratch = (float *)(void *)(call->scratch + (size_t)index * kernel->thread_scratch);
+    int64_t first_row = 0;
+    int64_t last_row = kernel->rows;
     int64_t first = 0;
-    int64_t last = 0;
-    vector_part(kernel->rows, index, count, &first, &last);
-    for (int64_t group = 0; group < desc->attrs.groups && first < last; group++) {
+    int64_t last = panels;
+    if (kernel->by_rows) {
+        vector_part(kernel->rows, index, count, &first_row, &last_row);
+    } else {
+        vector_part(panels, index, count, &first, &last);
+    }
+    for (int64_t group = 0; group < desc->attrs.groups && first_row < last_row; group++) {
         const struct windows windows = {desc, call->inputs[0], group * channels, channels};
         const struct vector_gemm gemm = {
             .columns = kernel->columns,
@@ -143,7 +151,7 @@ static void work(void *context, int index, int count) {
                             : NULL,
             .residual_inside = true,
         };
-        kernel->vector->gemm(&gemm, first, last, 0, panels, scratch);
+        kernel->vector->gemm(&gemm, first_row, last_row, first, last, scratch);
     }
 }
 

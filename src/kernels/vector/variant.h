@@ -10,6 +10,8 @@
 
 #include "kernels/vector/elementwise.h"
 #include "kernels/vector/gemm.h"
+
+#include "kernels/vector/depthwise.h"
 #include "kernels/vector/rows.h"
 
 #include "kernels/vector/attend.h"
@@ -38,5 +40,6 @@ const struct vector_ops VECTOR_NAME = {
     .normalise_plane = normalise_plane,
     .moments = moments,
     .rms_norm = rms_norm,
+    .depthwise = depthwise,
     .spin = spin,
 };

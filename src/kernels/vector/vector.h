@@ -51,6 +51,16 @@ struct vector_attention {
     bool causal; /* query i sees the keys j ≤ i + keys − queries */
 };
 
+/* A depthwise convolution: x [height,width,channels], w [taps,taps,channels], bias [channels]. */
+struct vector_depthwise {
+    int64_t height, width, channels;
+    int64_t taps[2], dilation[2];
+    int64_t stride, left; /* along the line; padding before its first pixel */
+    int64_t pixels;       /* of an output line */
+    const float *w, *bias;
+    enum activation activation;
+};
+
 struct vector_ops {
     const char *name;
     int panel; /* columns of B are packed in panels of so many, the last one padded with zeros */
@@ -103,6 +113,12 @@ struct vector_ops {
     /* Rows of n: y = x/√(mean of squares + epsilon)·gamma; y may be x. */
     void (*rms_norm)(const float *x, const float *gamma, float epsilon, int64_t rows, int64_t n,
                      float *y);
+
+    /* One line of output pixels y [pixels,channels] = activation(conv + bias + residual) whose
+     * windows begin in row `top` of image x, perhaps outside; residual lies as y, or is NULL, and
+     * may be y. */
+    void (*depthwise)(const struct vector_depthwise *d, const float *x, int64_t top,
+                      const float *residual, float *y);
 
     /* Multiply-adds in registers only, rounds times; returns the floating point operations done. */
     double (*spin)(int64_t rounds, float *sink);
