@@ -211,12 +211,16 @@ static void pad_row(const struct reference_call *call, int64_t from, char *to) {
     const size_t size = element_size(call);
     static const uint64_t zero = 0;
     const char *value = desc->input_count > 1 ? call->inputs[1] : (const char *)&zero;
-    for (int64_t i = 0; i < count; i++, to += size) {
+    for (int64_t i = 0; i < count;) {
         const int64_t place =
             from < 0 ? -1 : padded_place((enum pad_mode)desc->attrs.mode, i - before, n);
+        const bool inside = place >= 0 && i - before == place; /* then all that follows is, too */
+        const int64_t run = inside ? (n - place < count - i ? n - place : count - i) : 1;
         memcpy(to,
                place < 0 ? value : (const char *)call->inputs[0] + (from + place) * (int64_t)size,
-               size);
+               (size_t)run * size);
+        i += run;
+        to += run * (int64_t)size;
     }
 }
 

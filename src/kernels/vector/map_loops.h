@@ -20,9 +20,10 @@ INLINE void unary_all(enum unary_function function, float p, float q, const floa
 
 #define UNARY_MAPS(X)                                                                            \
     X(ABS)                                                                                       \
-    X(NEG) X(RELU) X(CLIP) X(EXP) X(LOG) X(SQRT) X(RECIPROCAL) X(FLOOR) X(CEIL) X(ROUND) X(TANH) \
-        X(ERF) X(SIGMOID) X(LEAKY_RELU) X(ELU) X(HARD_SIGMOID) X(HARD_SWISH) X(SOFTPLUS)         \
-            X(GELU_ERF) X(GELU_TANH) X(MISH) X(SWISH)
+    X(NEG)                                                                                       \
+    X(RELU) X(CLIP) X(EXP) X(LOG) X(SQRT) X(RECIPROCAL) X(FLOOR) X(CEIL) X(ROUND) X(TANH) X(ERF) \
+        X(SIGMOID) X(LEAKY_RELU) X(ELU) X(HARD_SIGMOID) X(HARD_SWISH) X(SOFTPLUS) X(GELU_ERF)    \
+            X(GELU_TANH) X(MISH) X(SWISH)
 
 /* The switch stands outside the loops: each case compiles to a loop of its own. */
 static void unary(enum unary_function function, float p, float q, const float *x, int64_t n,
@@ -95,20 +96,18 @@ COMPARISON(equal, ==)
 COMPARISON(less, <)
 COMPARISON(less_equal, <=)
 
-/* Powers that models are full of are products and roots, whatever stands beside them. */
+/* The power that models are full of is a product, whatever stands beside it. */
 static void power(const float *a, int64_t a_step, const float *b, int64_t b_step, int64_t n,
                   float *y) {
-    const float exponent = *b;
+    if (b_step == 0 && *b == 2) {
+        binary_steps(BINARY_MUL, a, a_step, a, a_step, n, y);
+        return;
+    }
+    const float exponent = *b; /* y may be b, if there is but one element */
     for (int64_t i = 0; i < n; i++) {
         const float base = a[i * a_step];
         const float by = b_step != 0 ? b[i] : exponent;
-        if (by == 2) {
-            y[i] = base * base;
-        } else if (by == 3) {
-            y[i] = base * base * base;
-        } else {
-            y[i] = powf(base, by);
-        }
+        y[i] = by == 2 ? base * base : powf(base, by);
     }
 }
 
@@ -120,7 +119,8 @@ static void binary(enum binary_function function, const float *a, int64_t a_step
         binary_steps(BINARY_##code, a, a_step, b, b_step, n, y); \
         break;
         X(ADD)
-        X(SUB) X(MUL) X(DIV) X(MIN) X(MAX) X(PRELU)
+        X(SUB)
+        X(MUL) X(DIV) X(MIN) X(MAX) X(PRELU)
 #undef X
             case BINARY_POW : power(a, a_step, b, b_step, n, y);
         break;
