@@ -62,7 +62,7 @@ static bool scaled(const struct rewrite *rw, graph_value_id value, graph_value_i
         return match_with_number(rw, square, BINARY_POW, &base, &exponent) && base == x &&
                match_near(exponent, 2);
     }
-    if (power != f.count) {
+    if (power != f.count || f.count > 2) {
         return false; /* x·x·x has more factors than fit: see cube */
     }
     for (int i = 0; i < f.count; i++) {
