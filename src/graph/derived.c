@@ -206,11 +206,11 @@ static shoal_status read_param(const struct graph *graph, graph_param_id id,
                                struct shoal_error *error) {
     const struct graph_param *param = graph_param_get(graph, id);
     const size_t bytes = bytes_of(&param->type);
-    unsigned char *data = mem_alloc_aligned(bytes);
+    unsigned char *data = mem_alloc_aligned(bytes + 1); /* something even of an empty tensor */
     if (data == NULL) {
         return no_memory(error);
     }
-    if (param->data != NULL) {
+    if (param->data != NULL && bytes > 0) {
         memcpy(data, param->data, bytes);
     }
     shoal_status status = SHOAL_OK;

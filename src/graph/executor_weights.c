@@ -94,9 +94,12 @@ static shoal_status read_param(const struct executor *executor, struct weight_so
                                struct shoal_error *error) {
     const struct graph_param *param = graph_param_get(executor->graph, id);
     unsigned char *to = at;
+    const struct tensor whole = {param->type.dtype, param->type.shape, NULL};
+    if (tensor_bytes(&whole) == 0) {
+        return SHOAL_OK;
+    }
     if (param->data != NULL) {
-        const struct tensor constant = {param->type.dtype, param->type.shape, NULL};
-        memcpy(to, param->data, tensor_bytes(&constant));
+        memcpy(to, param->data, tensor_bytes(&whole));
         return SHOAL_OK;
     }
     for (uint32_t i = 0; i < param->part_count; i++) {

@@ -81,8 +81,8 @@ INLINE vf decay(vf x) {
     p = p * r + splat(5.0000001201e-1F);
     p = p * r + splat(1.0F);
     p = p * r + splat(1.0F);
-    const vi exponent = ((vi)shifted - (vi)splat(magic)) << 23;
-    return (vf)(~vanishes & ((vi)p + exponent));
+    const vu exponent = ((vu)shifted - (vu)splat(magic)) << 23;
+    return (vf)(~(vu)vanishes & ((vu)p + exponent)); /* what vanishes may have wrapped around */
 }
 
 INLINE vi lanes_below(int64_t limit) {

@@ -11,6 +11,7 @@
 
 typedef float vf __attribute__((vector_size(VECTOR_WIDTH * 4)));
 typedef int32_t vi __attribute__((vector_size(VECTOR_WIDTH * 4)));
+typedef uint32_t vu __attribute__((vector_size(VECTOR_WIDTH * 4)));
 typedef float vf_memory __attribute__((vector_size(VECTOR_WIDTH * 4), aligned(4), may_alias));
 
 #define LANES 16                     /* partial sums of a row, whatever the width */
