@@ -47,6 +47,7 @@ def build_torch(name):
     """The model and one batch of inputs for it."""
     import torch
 
+    torchvision_models()  # before transformers, which imports torchvision where it finds it
     torch.manual_seed(1)
     kind, _, length = MODELS[name]
     if kind == "vit":
