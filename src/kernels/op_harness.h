@@ -48,10 +48,11 @@ static inline void array_free(struct array *a) {
     a->data = NULL;
 }
 
-#define HARNESS_NUMBERS(X)                                                                         \
-    X(F32, float)                                                                                  \
-    X(F64, double)                                                                                 \
-    X(I8, int8_t) X(U8, uint8_t) X(I16, int16_t) X(U16, uint16_t) X(I32, int32_t) X(U32, uint32_t) \
+#define HARNESS_NUMBERS(X)                                                           \
+    X(F32, float)                                                                    \
+    X(F64, double)                                                                   \
+    X(I8, int8_t)                                                                    \
+    X(U8, uint8_t) X(I16, int16_t) X(U16, uint16_t) X(I32, int32_t) X(U32, uint32_t) \
         X(I64, int64_t) X(U64, uint64_t) X(BOOL, uint8_t)
 
 static inline double array_get(const struct array *a, int64_t i) {

@@ -9,7 +9,7 @@
 struct cpu_features {
     bool avx2, fma, avx512 /* F, BW, VL and DQ */, avx512_bf16, avx512_vnni, neon;
     bool dotprod; /* NEON's dot product of bytes */
-    bool sha; /* instructions for SHA-256, and SSE 4.1 */
+    bool sha;     /* instructions for SHA-256, and SSE 4.1 */
 };
 
 void cpu_features_get(struct cpu_features *out);

@@ -18,11 +18,12 @@ INLINE void unary_all(enum unary_function function, float p, float q, const floa
     }
 }
 
-#define UNARY_MAPS(X)                                                                            \
-    X(ABS)                                                                                       \
-    X(NEG)                                                                                       \
-    X(RELU) X(CLIP) X(EXP) X(LOG) X(SQRT) X(RECIPROCAL) X(FLOOR) X(CEIL) X(ROUND) X(TANH) X(ERF) \
-        X(SIGMOID) X(LEAKY_RELU) X(ELU) X(HARD_SIGMOID) X(HARD_SWISH) X(SOFTPLUS) X(GELU_ERF)    \
+#define UNARY_MAPS(X)                                                                         \
+    X(ABS)                                                                                    \
+    X(NEG)                                                                                    \
+    X(RELU)                                                                                   \
+    X(CLIP) X(EXP) X(LOG) X(SQRT) X(RECIPROCAL) X(FLOOR) X(CEIL) X(ROUND) X(TANH) X(ERF)      \
+        X(SIGMOID) X(LEAKY_RELU) X(ELU) X(HARD_SIGMOID) X(HARD_SWISH) X(SOFTPLUS) X(GELU_ERF) \
             X(GELU_TANH) X(MISH) X(SWISH)
 
 /* The switch stands outside the loops: each case compiles to a loop of its own. */
@@ -120,7 +121,8 @@ static void binary(enum binary_function function, const float *a, int64_t a_step
         break;
         X(ADD)
         X(SUB)
-        X(MUL) X(DIV) X(MIN) X(MAX) X(PRELU)
+        X(MUL)
+        X(DIV) X(MIN) X(MAX) X(PRELU)
 #undef X
             case BINARY_POW : power(a, a_step, b, b_step, n, y);
         break;
