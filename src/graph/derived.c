@@ -168,16 +168,6 @@ size_t derived_peak_bytes(const struct graph *constants, graph_value_id value) {
     return peak;
 }
 
-static bool copy_elements(const struct tensor *from, enum dtype dtype, void *to, size_t count) {
-    if (dtype == DTYPE_F32) {
-        return convert_to_f32(from->dtype, from->data, to, count);
-    }
-    if (from->dtype == dtype) {
-        memcpy(to, from->data, count * dtype_size(dtype));
-    }
-    return from->dtype == dtype;
-}
-
 static shoal_status read_part(struct weight_source *source, const struct graph_param *param,
                               const struct graph_part *part, void *to, struct shoal_error *error) {
     struct tensor stored;
@@ -189,8 +179,9 @@ static shoal_status read_part(struct weight_source *source, const struct graph_p
     TRY(status);
     int64_t count = 0;
     ASSERT(shape_count(&part->shape, &count));
-    const bool fits = shape_equal(&stored.shape, &part->shape) &&
-                      copy_elements(&stored, param->type.dtype, to, (size_t)count);
+    const bool fits =
+        shape_equal(&stored.shape, &part->shape) &&
+        convert_elements(stored.dtype, stored.data, param->type.dtype, to, (size_t)count);
     char expected[SHAPE_TEXT], found[SHAPE_TEXT];
     if (!fits) {
         (void)error_set(error, SHOAL_MISMATCH, "tensor %s: expected %s %s, found %s %s", part->name,

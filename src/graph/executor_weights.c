@@ -55,18 +55,6 @@ static shoal_status report(const struct executor *executor, const struct problem
         problems->count, executor->options.first, executor->options.last, problems->text, more);
 }
 
-/* As f32 where f32 is wanted; any other type must be the stored one. */
-static bool copy_elements(const struct tensor *tensor, enum dtype dtype, void *to, size_t count) {
-    if (dtype == DTYPE_F32) {
-        return convert_to_f32(tensor->dtype, tensor->data, to, count);
-    }
-    if (tensor->dtype != dtype) {
-        return false;
-    }
-    memcpy(to, tensor->data, count * dtype_size(dtype));
-    return true;
-}
-
 /* One part, at `to`; one that does not fit is noted and leaves `to` as it was. */
 static shoal_status read_part(struct weight_source *source, const struct graph_param *param,
                               const struct graph_part *part, void *to, struct problems *problems,
@@ -82,7 +70,7 @@ static shoal_status read_part(struct weight_source *source, const struct graph_p
     int64_t count = 0;
     ASSERT(shape_count(&part->shape, &count));
     if (!shape_equal(&tensor.shape, &part->shape) ||
-        !copy_elements(&tensor, param->type.dtype, to, (size_t)count)) {
+        !convert_elements(tensor.dtype, tensor.data, param->type.dtype, to, (size_t)count)) {
         note(problems, part, &tensor);
     }
     source->ops->release(source, &tensor);

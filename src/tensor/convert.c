@@ -129,3 +129,14 @@ bool convert_to_f32(enum dtype dtype, const void *from, float *to, size_t count)
     }
     return false;
 }
+
+bool convert_elements(enum dtype from_dtype, const void *from, enum dtype to_dtype, void *to,
+                      size_t count) {
+    if (to_dtype == DTYPE_F32) {
+        return convert_to_f32(from_dtype, from, to, count);
+    }
+    if (from_dtype == to_dtype) {
+        memcpy(to, from, count * dtype_size(to_dtype));
+    }
+    return from_dtype == to_dtype;
+}

@@ -37,4 +37,9 @@ uint16_t convert_f64_to_bf16(double value);
  * (bool). */
 bool convert_to_f32(enum dtype dtype, const void *from, float *to, size_t count);
 
+/* to [count] of dtype `to_dtype` ← from: any type that has a conversion where f32 is wanted, the
+ * same type otherwise; false, and nothing written, for other pairs. */
+bool convert_elements(enum dtype from_dtype, const void *from, enum dtype to_dtype, void *to,
+                      size_t count);
+
 #endif
