@@ -15,17 +15,13 @@
 #include "formats/safetensors.h"
 #include "golden.h"
 #include "graph/executor.h"
+#include "gzip.h"
 #include "models/model.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 enum { LABELS = 10, IMAGES = 2, SIDE = 32, PHOTOGRAPHS = 242, RECORD = 1 + 3 * SIDE * SIDE };
 
@@ -145,26 +141,6 @@ static void shared_path(const char *file, char path[PATH_MAX]) {
                    shared != NULL ? "" : "/../shared", file);
 }
 
-static void unpack(char *file, unsigned char *out, size_t bytes) {
-    char gzip[] = "gzip", decompress[] = "-dc", unpacked[] = "/tmp/shoal_cnn_XXXXXX";
-    char *arguments[] = {gzip, decompress, file, NULL};
-    const int fd = mkstemp(unpacked);
-    assert_true(fd >= 0);
-    posix_spawn_file_actions_t actions;
-    pid_t pid = 0;
-    int status = 0;
-    assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
-    assert_int_equal(posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO), 0);
-    assert_int_equal(posix_spawnp(&pid, gzip, &actions, NULL, arguments, environ), 0);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    assert_int_equal(read(fd, out, bytes), bytes);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    (void)close(fd);
-    (void)unlink(unpacked);
-}
-
 /* CIFAR's record: a label, then red, green and blue [32,32]. */
 static void normalise(const unsigned char *record, float *pixels) {
     static const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
@@ -203,7 +179,7 @@ static void a_trained_resnet_20_classifies_photographs(void **state) {
     OK(model_builtin("resnet-20", &config, &error));
     OK(safetensors_open(paths, 1, &source, &error));
     OK(npy_open(expected, &npy, &error));
-    unpack(file, records, sizeof records);
+    assert_true(gzip_read(file, records, sizeof records));
     for (size_t i = 0; i < PHOTOGRAPHS; i++) {
         normalise(records + i * RECORD, pixels + i * SIDE * SIDE * 3);
     }
