@@ -401,6 +401,9 @@ static shoal_status check_all(struct check_command *check, struct shoal_error *e
     return cli_flush(error);
 }
 
+#define X(code, name, function, what) "\n  " name ": " what
+#define PASSES_TEXT PASS_LIST(X)
+
 int cli_check(int argc, char **argv) {
     static struct check_arguments a;
     bool done;
@@ -423,7 +426,8 @@ int cli_check(int argc, char **argv) {
         .positional = "MODEL.onnx",
         .summary = "Says whether an ONNX model can run: every op, attribute and type that is not\n"
                    "supported, at once, with the nodes' names. With data sets, runs it on them.\n"
-                   "Exit status 0 only if all is supported, or all data sets agree.",
+                   "Exit status 0 only if all is supported, or all data sets agree.\n\n"
+                   "passes over the graph, for --no-pass:" PASSES_TEXT,
         .examples = "  shoal check model.onnx\n"
                     "  shoal check model.onnx --data model/test_data_set_*\n"
                     "  shoal check model.onnx --dim sequence=256 --json\n",

@@ -186,7 +186,6 @@ static void names_say_which_passes(void **state) {
     assert_int_equal(pass_parse("all", &set, &error), SHOAL_OK);
     assert_int_equal(set, PASS_ALL);
     for (int pass = 0; pass < PASS_COUNT; pass++) {
-        assert_true(strlen(pass_describe((enum pass)pass)) > 0);
         set = 0;
         assert_int_equal(pass_parse(pass_name((enum pass)pass), &set, &error), SHOAL_OK);
         assert_int_equal(set, 1U << pass);

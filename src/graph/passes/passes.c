@@ -8,11 +8,11 @@
 #define MOST_ROUNDS 64
 
 static const struct {
-    const char *name, *what;
+    const char *name;
     shoal_status (*run)(struct rewrite *rw, const struct pass_options *options,
                         struct shoal_error *error);
 } passes[] = {
-#define X(code, name, function, what) [PASS_##code] = {(name), (what), function},
+#define X(code, name, function, what) [PASS_##code] = {(name), function},
     PASS_LIST(X)
 #undef X
 };
@@ -24,10 +24,6 @@ static const char all_names[] = PASS_LIST(X);
 
 const char *pass_name(enum pass pass) {
     return passes[pass].name;
-}
-
-const char *pass_describe(enum pass pass) {
-    return passes[pass].what;
 }
 
 static bool add_name(const char *name, size_t length, uint32_t *set) {

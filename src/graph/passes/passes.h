@@ -43,7 +43,6 @@ enum pass {
 };
 
 const char *pass_name(enum pass pass);
-const char *pass_describe(enum pass pass);
 
 struct pass_options {
     uint32_t skip;                /* bit set of 1u << enum pass */
